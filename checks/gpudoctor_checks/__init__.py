@@ -1,0 +1,1 @@
+"""Every opinion of gpudoctor: functions and their rows, by layer."""

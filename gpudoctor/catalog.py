@@ -1,0 +1,92 @@
+"""Finds the packs of checks by entry point and joins functions to rows."""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property
+from importlib import import_module
+from importlib.metadata import entry_points
+from types import ModuleType
+
+from gpudoctor.check import Check
+from gpudoctor.knowledge import FamilyFunction, Knowledge, UnknownCode
+from gpudoctor.layer import Layer
+
+GROUP = "gpudoctor.checks"
+
+
+class Catalog:
+    """All packs that are installed. Modules and rows of a layer are loaded when it is asked for."""
+
+    def __init__(self, packages: Iterable[str]) -> None:
+        self.packages = tuple(packages)
+        self._modules: dict[Layer, tuple[ModuleType, ...]] = {}
+        self.knowledge = Knowledge(self.packages, self.families)
+
+    @classmethod
+    def installed(cls) -> Catalog:
+        """Raises LookupError where no pack is installed."""
+        names = sorted({point.value for point in entry_points(group=GROUP)})
+        if not names:
+            raise LookupError(f"no pack of checks is installed (entry point group {GROUP})")
+        return cls(names)
+
+    def checks(self, layers: Collection[Layer] = ()) -> tuple[Check, ...]:
+        wanted = [layer for layer in Layer if not layers or layer in layers]
+        return tuple(check for layer in wanted for module in self._of(layer) for check in _marked_checks(module))
+
+    def families(self, layer: Layer) -> Mapping[str, FamilyFunction]:
+        return {
+            value.__family__: value
+            for module in self._of(layer)
+            for value in vars(module).values()
+            if hasattr(value, "__family__") and value.__module__ == module.__name__
+        }
+
+    @cached_property
+    def codes(self) -> tuple[str, ...]:
+        return tuple(code for _, code in self.knowledge.codes())
+
+    def nearest(self, code: str) -> list[str]:
+        """Codes that the writer may have meant, nearest first."""
+        upper = code.upper().replace("-", "_").replace(" ", "_")
+        return difflib.get_close_matches(upper, self.codes, n=3, cutoff=0.5)
+
+    def matches(self, pattern: str, check: Check) -> bool:
+        """Whether `--check PATTERN` (a code, `XID_79`, `XID_*`) names something this check yields."""
+        return check.covers(pattern) or pattern in check.codes
+
+    def known(self, code: str) -> bool:
+        if code in self.codes:
+            return True
+        try:
+            self.knowledge.row(code)
+        except UnknownCode:
+            return False
+        return True
+
+    def _of(self, layer: Layer) -> tuple[ModuleType, ...]:
+        if layer not in self._modules:
+            found = [module for package in self.packages for module in _layer_modules(package, layer)]
+            self._modules[layer] = tuple(found)
+        return self._modules[layer]
+
+
+def _layer_modules(package: str, layer: Layer) -> Iterable[ModuleType]:
+    root = import_module(package)
+    if not any(info.name == layer for info in pkgutil.iter_modules(root.__path__)):
+        return
+    module = import_module(f"{package}.{layer}")
+    yield module
+    if hasattr(module, "__path__"):
+        for info in pkgutil.iter_modules(module.__path__):
+            yield import_module(f"{module.__name__}.{info.name}")
+
+
+def _marked_checks(module: ModuleType) -> Iterable[Check]:
+    for value in vars(module).values():
+        mark = getattr(value, "__check__", None)
+        if isinstance(mark, Check) and value.__module__ == module.__name__:
+            yield mark

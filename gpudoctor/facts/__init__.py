@@ -1,0 +1,1 @@
+"""Types only: what is known of a machine. Every field says where it comes from."""

@@ -1,0 +1,112 @@
+"""What a fact is: a frozen dataclass whose fields are known, or raise `Unread` when touched."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, TypeVar, cast
+
+from typing_extensions import dataclass_transform
+
+from gpudoctor.finding import Evidence, Subject
+from gpudoctor.unread import Gap, Reading, Unread
+
+T = TypeVar("T")
+F = TypeVar("F", bound="Fact")
+
+
+def source(where: str, default: Any = dataclasses.MISSING) -> Any:
+    """A field and where it comes from; `{name}` stands for another field of the same fact."""
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata={"source": where})
+    return dataclasses.field(default=default, metadata={"source": where})
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(source, dataclasses.field))
+def fact(cls: type[T]) -> type[T]:
+    return dataclasses.dataclass(frozen=True, slots=True, repr=False, eq=False)(cls)
+
+
+class Fact:
+    """Touching an unread field raises its `Unread`; `reading` returns either."""
+
+    __slots__ = ()
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def __getattribute__(self, name: str) -> Any:
+        value = object.__getattribute__(self, name)
+        if isinstance(value, Unread):
+            raise value
+        return value
+
+    def reading(self, name: str) -> Reading[Any]:
+        return cast(Reading[Any], object.__getattribute__(self, name))
+
+    def get(self, name: str, otherwise: Any = None) -> Any:
+        """The value, or `otherwise` where it is unread: for judging beside a gap, not for hiding it."""
+        value = object.__getattribute__(self, name)
+        return otherwise if isinstance(value, Unread) else value
+
+    def source(self, name: str) -> str:
+        where = str(self.__dataclass_fields__[name].metadata.get("source", name))
+        if "{" not in where:
+            return where
+        return where.format_map({n: self.get(n, n) for n in self.__dataclass_fields__})
+
+    def seen(self, *names: str) -> tuple[Evidence, ...]:
+        """Evidence out of fields: their sources and what they held."""
+        return tuple(Evidence(self.source(name), f"{name} {self.get(name, 'unread')}") for name in names)
+
+    def readings(self) -> Iterator[tuple[str, Reading[Any]]]:
+        for name in self.__dataclass_fields__:
+            yield name, self.reading(name)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in self.readings())})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and list(self.readings()) == list(cast(Fact, other).readings())
+
+    def __hash__(self) -> int:
+        return hash((type(self), repr(self)))
+
+
+class SubjectFact(Fact):
+    """A fact of which a node has several, one for each subject."""
+
+    __slots__ = ()
+    subject: Subject
+
+
+class Facts:
+    """All facts of one machine: for a type its one fact, its facts by subject, or why there are none.
+
+    A type that was not collected is unread; a type that does not apply here (the NVIDIA driver on
+    an AMD node) is None.
+    """
+
+    def __init__(self, held: Mapping[type[Fact], Fact | tuple[Fact, ...] | Unread | None]) -> None:
+        self._held = dict(held)
+
+    def one(self, kind: type[F]) -> F | Unread | None:
+        return cast("F | Unread | None", self._held.get(kind, self._missing(kind)))
+
+    def all(self, kind: type[F]) -> tuple[F, ...] | Unread:
+        held = self._held.get(kind, self._missing(kind))
+        return () if held is None else cast("tuple[F, ...] | Unread", held)
+
+    def of(self, kind: type[F], subject: Subject) -> F | Unread | None:
+        held = self.all(kind)
+        if isinstance(held, Unread):
+            return held
+        return next((f for f in held if cast(SubjectFact, f).subject.id == subject.id), None)
+
+    def kinds(self) -> tuple[type[Fact], ...]:
+        return tuple(self._held)
+
+    def joined(self, other: Facts) -> Facts:
+        return Facts({**self._held, **other._held})
+
+    @staticmethod
+    def _missing(kind: type[Fact]) -> Unread:
+        return Unread(Gap.NOT_RECORDED, kind.__name__, "was not collected")

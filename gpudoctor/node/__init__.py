@@ -1,0 +1,1 @@
+"""The seam: nothing else touches a machine."""

@@ -1,0 +1,1 @@
+"""A report to text: terminal, JSON, Markdown, explain. Nothing here decides anything."""
