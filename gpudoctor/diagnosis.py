@@ -29,7 +29,9 @@ def identity(code: str, subject_id: str) -> str:
 
 def diagnose(found: Sequence[Found]) -> Diagnosis:
     merged = sorted(_merged(found), key=_weight)
-    causes = [tuple(c for c in range(len(merged)) if c != s and explains(merged[c], merged[s])) for s in range(len(merged))]
+    causes = [
+        tuple(c for c in range(len(merged)) if c != s and explains(merged[c], merged[s])) for s in range(len(merged))
+    ]
     order = sorted(range(len(merged)), key=lambda i: (bool(causes[i]), _weight(merged[i])))
     place = {old: new for new, old in enumerate(order)}
     findings = tuple(merged[i] for i in order)

@@ -64,12 +64,8 @@ def examine(
             if not on(subject):
                 continue
             start = time.perf_counter()
-            gap: Unread | None = None
             yielded: list[Finding] = []
-            if isinstance(arguments, Unread):
-                gap = arguments
-            else:
-                gap = _run(check, arguments, yielded)
+            gap = arguments if isinstance(arguments, Unread) else _run(check, arguments, yielded)
             own = [f for f in yielded if wanted(f.code or check.name) and on(f.subject)]
             found += [_join(check, f, knowledge) for f in own]
             outcome: OutcomeName = "found" if own else "could_not_tell" if gap else "clear"
@@ -82,7 +78,7 @@ def _run(check: Check, arguments: dict[str, Any], yielded: list[Finding]) -> Unr
     """Fill `yielded`; what a check said before it met a gap stands."""
     try:
         for finding in check.function(**arguments):
-            yielded.append(finding)
+            yielded.append(finding)  # noqa: PERF402 (what came before an error must stay)
     except Unread as gap:
         return gap
     except Exception as error:  # a defect in one check must not cost the other checks

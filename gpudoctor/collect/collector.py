@@ -68,7 +68,7 @@ def collect(node: Node, wanted: Iterable[type[Fact]], *, seconds: float) -> Fact
         running.discard(kind)
         held[kind] = fact
     late = Unread(Gap.TIMED_OUT, "the scan", f"had no answer after {seconds:g} s", "raise --timeout")
-    return Facts({**{kind: late for kind in jobs}, **held})
+    return Facts({**dict.fromkeys(jobs, late), **held})
 
 
 def _run(job: Collector, node: Node, held: dict[type[Fact], Held], done: SimpleQueue[tuple[type[Fact], Held]]) -> None:

@@ -65,7 +65,7 @@ class Fact:
         return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in self.readings())})"
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and list(self.readings()) == list(cast(Fact, other).readings())
+        return isinstance(other, Fact) and type(other) is type(self) and list(self.readings()) == list(other.readings())
 
     def __hash__(self) -> int:
         return hash((type(self), repr(self)))

@@ -34,11 +34,11 @@ class Inventory(Fact):
 
     def subject(self, bus_id: str) -> Subject:
         """The subject of a bus id, also of one that is not (or no longer) on the bus."""
-        device = self.get("devices", {}).get(bus_id)
-        if device is None:
-            return gpu_subject(bus_id, self.get("gpu_indices", {}).get(bus_id)) if self.is_gpu(bus_id) else pci_subject(bus_id)
-        found: Subject = device.subject
-        return found
+        device: PciDevice | None = self.get("devices", {}).get(bus_id)
+        if device is not None:
+            return device.subject
+        indices = self.get("gpu_indices", {})
+        return gpu_subject(bus_id, indices[bus_id]) if bus_id in indices else pci_subject(bus_id)
 
     def is_gpu(self, bus_id: str) -> bool:
         device = self.get("devices", {}).get(bus_id)

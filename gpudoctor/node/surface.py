@@ -72,5 +72,5 @@ class Node(Protocol):
     def run(self, argv: Sequence[str], seconds: float = 5.0) -> Reading[Output]:
         """A command's output. Only for what no file says."""
 
-    def nvml(self, calls: Sequence[NvmlCall]) -> list[Reading[Any]]:
+    def nvml(self, calls: Sequence[NvmlCall]) -> tuple[Reading[Any], ...]:
         """The answers in the order of the calls, as plain JSON values; calls on several GPUs overlap."""

@@ -1,0 +1,133 @@
+"""Runs a case: a recorded machine, what is different on it, and the verdict that is right.
+
+A case is a folder under tests/cases with a case.yaml:
+
+    about: one sentence
+    node: h200x1.node          # under tests/nodes; without it, a machine that answers nothing
+    log: dmesg.txt             # this case's kernel log, in any form, in place of the node's
+    files: {PATH: text, ...}   # surfaces that answer otherwise; null: absent
+    dirs: {PATH: [names], ...}
+    links: {PATH: target, ...}
+    stats: {PATH: "char 0666 0:0 195:0 rw", ...}
+    nvml: {"nvmlDeviceGetName(gpu 0)": value, ...}
+    unread: {"file PATH": denied, "nvml CALL": unsupported, ...}
+    expect: [{code: XID_31, subject: "0000:00:06.0", severity: warning}, ...]   # subject, severity optional
+    forbid: [CODE, ...]        # no finding of these, at any severity
+    healthy: true              # nothing at warning or above
+    root: CODE                 # the first root cause; null: not judged
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gpudoctor.catalog import Catalog
+from gpudoctor.collect.collector import collect
+from gpudoctor.diagnosis import Diagnosis, diagnose
+from gpudoctor.examine import Examination, examine
+from gpudoctor.facts.fact import Facts
+from gpudoctor.finding import Severity
+from gpudoctor.node import archive
+from gpudoctor.node.recorded import RecordedNode
+from gpudoctor.unread import Gap, Unread
+
+HERE = Path(__file__).parent
+CASES = HERE / "cases"
+NODES = HERE / "nodes"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    examination: Examination
+    diagnosis: Diagnosis
+
+    @property
+    def codes(self) -> set[str]:
+        return {f.code for f in self.diagnosis.findings}
+
+    @property
+    def root(self) -> str | None:
+        return self.diagnosis.findings[0].code if self.diagnosis.findings else None
+
+
+def folders() -> list[Path]:
+    return sorted(path.parent for path in CASES.rglob("case.yaml"))
+
+
+def load_node(name: str) -> RecordedNode:
+    return RecordedNode(archive.load((NODES / name).read_text()), name)
+
+
+def case_of(folder: Path) -> dict[str, Any]:
+    return yaml.safe_load((folder / "case.yaml").read_text())
+
+
+def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
+    base = load_node(case["node"]) if case.get("node") else RecordedNode(archive.Archive(), folder.name)
+    changed: dict[archive.Key, Any] = {}
+    for path, text in (case.get("files") or {}).items():
+        changed["file", path] = text.encode() if text is not None else Unread(Gap.ABSENT, path, "No such file")
+    for path, names in (case.get("dirs") or {}).items():
+        changed["dir", path] = tuple(names) if names is not None else Unread(Gap.ABSENT, path, "No such directory")
+    for path, target in (case.get("links") or {}).items():
+        changed["link", path] = target if target is not None else Unread(Gap.ABSENT, path, "No such link")
+    for path, shown in (case.get("stats") or {}).items():
+        absent = Unread(Gap.ABSENT, path, "No such file")
+        changed["stat", path] = archive.parse_section(f"stat {path} {shown}")[1] if shown is not None else absent
+    for call, value in (case.get("nvml") or {}).items():
+        changed["nvml", call] = value
+    for surface, gap in (case.get("unread") or {}).items():
+        verb, _, key = surface.partition(" ")
+        changed[verb, key] = Unread(Gap[gap.upper()], key, gap)  # type: ignore[index]
+    return base.with_surfaces(changed)
+
+
+def facts_of(folder: Path, case: dict[str, Any]) -> Facts:
+    wanted = {kind for check in Catalog.installed().checks() for kind in check.facts}
+    node = machine(folder, case)
+    facts = collect(node, wanted, seconds=30)
+    if "log" in case:
+        from gpudoctor.facts.kernel_log import KernelLog
+        from gpudoctor.parse.kernel_log import parse_kernel_log
+
+        text = (folder / case["log"]).read_bytes()
+        facts = facts.joined(Facts({KernelLog: parse_kernel_log(text, source=case["log"])}))
+    return facts
+
+
+def verdict_of(folder: Path) -> Verdict:
+    catalog = Catalog.installed()
+    examination = examine(facts_of(folder, case_of(folder)), catalog.checks(), catalog.knowledge)
+    return Verdict(examination, diagnose(examination.found))
+
+
+def faults(folder: Path) -> list[str]:
+    """What the verdict got wrong, a line each; empty where it is right."""
+    case, verdict = case_of(folder), verdict_of(folder)
+    found = verdict.diagnosis.findings
+    wrong = []
+    for wanted in case.get("expect") or []:
+        same = [
+            f
+            for f in found
+            if f.code == wanted["code"] and wanted.get("subject", f.finding.subject.id) == f.finding.subject.id
+        ]
+        if not same:
+            wrong.append(f"missed {wanted}")
+        elif "severity" in wanted and str(same[0].severity) != wanted["severity"]:
+            wrong.append(f"{wanted['code']} is {same[0].severity}, not {wanted['severity']}")
+    wrong += [f"wrongly found {code}" for code in case.get("forbid") or [] if code in verdict.codes]
+    if case.get("healthy"):
+        wrong += [f"healthy, but {f.code}" for f in found if f.severity >= Severity.WARNING]
+    if case.get("root") and verdict.root != case["root"]:
+        wrong.append(f"root is {verdict.root}, not {case['root']}")
+    failed = [
+        o
+        for o in verdict.examination.outcomes
+        if o.gap is not None and o.gap.gap is Gap.CRASHED and "itself failed" in o.gap.detail
+    ]
+    return wrong + [f"{o.check} failed: {o.reason}" for o in failed]
