@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# What only a real NVIDIA node can prove. Run on one, with gpudoctor installed (or importable) and nvcc on the PATH:
+#   bash tests/device/acceptance.sh OUT_DIR
+# Leaves in OUT_DIR: reports of the healthy node, a recording, timings beside the yardsticks, and a scan after each
+# provoked application fault (an unmapped write, a misaligned one, a trap, a write beyond shared memory).
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+out=${1:?usage: acceptance.sh OUT_DIR}
+mkdir -p "$out"
+gpudoctor() { python3 -m gpudoctor "$@"; }
+
+echo "== healthy"
+gpudoctor scan | tee "$out/healthy.txt"
+echo "exit ${PIPESTATUS[0]}"
+gpudoctor scan --format json -o "$out/healthy.json"
+gpudoctor record "$out/node.node"
+gpudoctor scan --node "$out/node.node" --format json -o "$out/replayed.json"
+python3 "$here/same_findings.py" "$out/healthy.json" "$out/replayed.json"
+
+echo "== times"
+python3 "$here/../bench/commands.py" --rounds 5 | tee "$out/times.txt"
+
+if command -v nvcc >/dev/null; then
+    nvcc -o /tmp/provoke "$here/provoke.cu"
+    for fault in write trap misaligned shared; do
+        echo "== $fault"
+        /tmp/provoke "$fault"
+        sleep 0.5
+        gpudoctor scan -v > "$out/after-$fault.txt"
+        echo "exit $?"
+        gpudoctor scan --format json -o "$out/after-$fault.json"
+        python3 "$here/same_findings.py" --list "$out/after-$fault.json"
+    done
+    gpudoctor record "$out/faults.node"
+    cat "$out/after-shared.txt"
+fi
