@@ -39,7 +39,7 @@ def pci_devices(node: Node) -> tuple[PciDevice, ...] | Unread | None:
     if isinstance(names, Unread):
         return names
     slots = [_slot(node, bus_id) for bus_id in map(normal_bus_id, names) if bus_id]
-    kinds = {slot.bus_id: _kind(node, slot) for slot in slots}
+    kinds: dict[str, Kind] = {slot.bus_id: _kind(node, slot) for slot in slots}
     behind = {b for slot in slots if kinds[slot.bus_id] in ("gpu", "nvswitch") for b in known(slot.path, ())}
     return tuple(_device(node, slot, kinds[slot.bus_id], slot.bus_id in behind) for slot in slots)
 
