@@ -1,0 +1,26 @@
+"""Who holds a GPU's memory, as NVML and /proc see it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gpudoctor.facts.fact import SubjectFact, fact, source
+from gpudoctor.finding import Subject
+
+
+@dataclass(frozen=True, slots=True)
+class GpuHolder:
+    pid: int
+    used_bytes: int | None  # None: NVML does not say (MIG, WDDM)
+    kind: Literal["compute", "graphics"]
+    alive: Literal["running", "zombie", "gone"] | None  # /proc/PID/stat; None: could not be read
+
+
+@fact
+class GpuMemoryUse(SubjectFact):
+    subject: Subject
+    total_bytes: int = source("nvmlDeviceGetMemoryInfo")
+    used_bytes: int = source("nvmlDeviceGetMemoryInfo")  # without what the driver and firmware reserve
+    reserved_bytes: int = source("nvmlDeviceGetMemoryInfo")
+    holders: tuple[GpuHolder, ...] = source("nvmlDeviceGetComputeRunningProcesses_v3")
