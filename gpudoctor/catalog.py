@@ -13,6 +13,7 @@ from types import ModuleType
 from gpudoctor.check import Check
 from gpudoctor.knowledge import FamilyFunction, Knowledge, UnknownCode
 from gpudoctor.layer import Layer
+from gpudoctor.lines import line_checks
 
 GROUP = "gpudoctor.checks"
 
@@ -35,7 +36,9 @@ class Catalog:
 
     def checks(self, layers: Collection[Layer] = ()) -> tuple[Check, ...]:
         wanted = [layer for layer in Layer if not layers or layer in layers]
-        return tuple(check for layer in wanted for module in self._of(layer) for check in _marked_checks(module))
+        marked = [check for layer in wanted for module in self._of(layer) for check in _marked_checks(module)]
+        lines = [check for layer in wanted for check in line_checks(self.knowledge.written(layer), layer)]
+        return (*marked, *lines)
 
     def families(self, layer: Layer) -> Mapping[str, FamilyFunction]:
         return {

@@ -88,15 +88,14 @@ def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
 
 def facts_of(folder: Path, case: dict[str, Any]) -> Facts:
     wanted = {kind for check in Catalog.installed().checks() for kind in check.facts}
-    node = machine(folder, case)
-    facts = collect(node, wanted, seconds=30)
+    given = {}
     if "log" in case:
         from gpudoctor.facts.kernel_log import KernelLog
         from gpudoctor.parse.kernel_log import parse_kernel_log
 
         text = (folder / case["log"]).read_bytes()
-        facts = facts.joined(Facts({KernelLog: parse_kernel_log(text, source=case["log"])}))
-    return facts
+        given[KernelLog] = parse_kernel_log(text, source=case["log"])
+    return collect(machine(folder, case), wanted, seconds=30, given=given)
 
 
 def verdict_of(folder: Path) -> Verdict:

@@ -8,7 +8,7 @@ import threading
 import time
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
@@ -47,11 +47,16 @@ def collector(function: Function) -> Function:
     return function
 
 
-def collect(node: Node, wanted: Iterable[type[Fact]], *, seconds: float) -> Facts:
-    """The wanted facts and what they need. What is not there at the deadline is unread: timed out."""
-    jobs = _needed(set(wanted))
+def collect(
+    node: Node, wanted: Iterable[type[Fact]], *, seconds: float, given: Mapping[type[Fact], Held] | None = None
+) -> Facts:
+    """The wanted facts and what they need. What is not there at the deadline is unread: timed out.
+
+    `given` facts (parsed from a file that somebody sent) stand in place of what the node would answer.
+    """
+    held: dict[type[Fact], Held] = dict(given or {})
+    jobs = _needed(set(wanted), held)
     deadline = time.monotonic() + seconds
-    held: dict[type[Fact], Held] = {}
     done: SimpleQueue[tuple[type[Fact], Held]] = SimpleQueue()
     waiting = dict(jobs)
     running: set[type[Fact]] = set()
@@ -94,12 +99,12 @@ def _answer(job: Collector, node: Node, held: dict[type[Fact], Held]) -> Held:
         return Unread(Gap.MALFORMED, job.name, f"the collector failed: {type(error).__name__}: {error}")
 
 
-def _needed(wanted: set[type[Fact]]) -> dict[type[Fact], Collector]:
+def _needed(wanted: set[type[Fact]], held: Mapping[type[Fact], Held]) -> dict[type[Fact], Collector]:
     known = collectors()
     jobs: dict[type[Fact], Collector] = {}
     while wanted:
         kind = wanted.pop()
-        if kind in jobs or kind not in known:
+        if kind in jobs or kind in held or kind not in known:
             continue
         jobs[kind] = known[kind]
         wanted.update(need for _, need, _ in known[kind].needs)

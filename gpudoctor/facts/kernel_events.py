@@ -1,0 +1,108 @@
+"""What the kernel log says of buses, processors, memory and stuck tasks: everything but Xids."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from gpudoctor.facts.fact import Fact, fact, source
+from gpudoctor.facts.kernel_log import KernelRecord
+from gpudoctor.finding import Evidence
+
+AerSeverity = Literal["corrected", "nonfatal", "fatal"]
+
+
+@dataclass(frozen=True, slots=True)
+class AerEvent:
+    """One PCIe error: its announcement by the root port, its details, or both."""
+
+    record: KernelRecord
+    bus_id: str  # the device that detected it
+    port: str | None  # the root port that announced it
+    severity: AerSeverity
+    layer: str | None  # Physical, Data Link, Transaction
+    agent: str | None  # Receiver, Transmitter, Requester, Completer
+    errors: tuple[str, ...]  # RxErr, BadTLP, Timeout, CmpltTO, ...
+    driver: str | None  # what the line names: nvidia, pcieport, nvme
+    vendor_id: int | None
+    recovered: bool | None  # what the kernel said of its recovery; None: nothing
+
+
+@dataclass(frozen=True, slots=True)
+class LinkEvent:
+    record: KernelRecord
+    bus_id: str  # the port
+    what: Literal["contained", "link down", "card not present", "link up"]
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class MachineCheck:
+    record: KernelRecord
+    where: str  # CPU 2; the DIMM's label
+    kind: Literal["cpu", "dimm"]
+    uncorrected: bool
+    fatal: bool  # processor context corrupt: it could not go on
+    count: int
+    bank: str | None
+    status: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IommuFault:
+    record: KernelRecord
+    bus_id: str | None
+    unit: Literal["DMAR", "AMD-Vi", "SMMU"]
+    access: str | None  # DMA Read, DMA Write, IO_PAGE_FAULT
+    address: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class OomKill:
+    record: KernelRecord
+    process: str
+    pid: int
+    rss_bytes: int | None
+    cgroup: str | None  # whose limit it was; None: the whole machine ran out, or the log does not say
+    cgroup_limited: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """A task that does not run on, or a processor that does nothing else."""
+
+    record: KernelRecord
+    kind: Literal["hung task", "soft lockup", "hard lockup"]
+    process: str | None
+    pid: int | None
+    cpu: int | None
+    seconds: int | None
+    module: str | None  # the GPU driver's module that its call trace runs through
+    traced: bool  # a call trace was logged
+
+
+@dataclass(frozen=True, slots=True)
+class BarAssignment:
+    record: KernelRecord
+    bus_id: str
+    bar: int
+    assigned: bool
+
+
+@fact
+class KernelEvents(Fact):
+    origin: str
+    aer: tuple[AerEvent, ...] = source("{origin}")
+    links: tuple[LinkEvent, ...] = source("{origin}")
+    machine_checks: tuple[MachineCheck, ...] = source("{origin}")
+    iommu_faults: tuple[IommuFault, ...] = source("{origin}")
+    oom_kills: tuple[OomKill, ...] = source("{origin}")
+    stalls: tuple[Stall, ...] = source("{origin}")
+    bars: tuple[BarAssignment, ...] = source("{origin}")
+    vendors: dict[str, tuple[int, int]] = source("{origin}")  # bus id -> vendor and class, as the boot log lists them
+
+    def evidence(self, records: tuple[KernelRecord, ...]) -> tuple[Evidence, ...]:
+        """The first three and the last."""
+        shown = (*records[:3], *records[3:][-1:])
+        return tuple(Evidence(self.origin, r.text, r.line, r.time) for r in shown)

@@ -1,0 +1,139 @@
+"""Rows with `lines:` run as checks: known error lines of the kernel log, grouped by subject."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from gpudoctor.check import Check
+from gpudoctor.facts.kernel_log import KernelLog, KernelRecord, Reset
+from gpudoctor.facts.pci import Inventory, gpu_subject
+from gpudoctor.finding import NODE, Evidence, Finding, Occurrence, Subject
+from gpudoctor.knowledge import LinePattern, Row
+from gpudoctor.layer import Layer
+from gpudoctor.parse.bus_id import normal_bus_id
+
+PASSAGE = 6  # lines that one message of the NVIDIA driver may run over
+LOADING_SECONDS = 10.0  # the module probes its GPUs before it prints its load line
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    record: KernelRecord
+    subject: Subject
+    values: Mapping[str, str]
+
+
+def line_checks(rows: Mapping[str, Row], layer: Layer) -> tuple[Check, ...]:
+    """A check for each of the layer's rows that know lines."""
+    return tuple(_check(code, row.lines, layer) for code, row in rows.items() if row.lines)
+
+
+def anchors(rows: Mapping[str, Row]) -> frozenset[str]:
+    """The literals without which no row's line can match: what a reader of a long log must keep."""
+    return frozenset(line.anchor for row in rows.values() for line in row.lines)
+
+
+def _check(code: str, patterns: tuple[LinePattern, ...], layer: Layer) -> Check:
+    def known_lines(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
+        yield from findings(code, patterns, log, inventory)
+
+    known_lines.__module__ = f"{__name__}.{layer}"  # a check's layer is read from its module's path
+    return Check((code,), known_lines)
+
+
+def findings(code: str, patterns: Sequence[LinePattern], log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
+    by_subject: dict[str, list[Hit]] = defaultdict(list)
+    for hit in _hits(patterns, log.records, inventory):
+        by_subject[hit.subject.id].append(hit)
+    for hits in by_subject.values():
+        standing = [hit for hit in hits if not _healed(hit, log.get("resets", ()))]
+        if standing:
+            yield grouped(code, standing, log)
+
+
+def grouped(code: str, hits: Sequence[Hit], log: KernelLog) -> Finding:
+    first, last = hits[0].record, hits[-1].record
+    values: dict[str, str] = {}
+    for hit in hits:
+        values = {**hit.values, **values}
+    return Finding(
+        hits[0].subject,
+        code=code,
+        evidence=excerpt([hit.record for hit in hits], log),
+        occurrences=[Occurrence(h.record.at, h.values.get("pid")) for h in hits if h.record.at is not None],
+        **{**values, "count": len(hits), "first": first.time, "last": last.time},
+    )
+
+
+def excerpt(records: Sequence[KernelRecord], log: KernelLog) -> Iterator[Evidence]:
+    """The first three and the last."""
+    shown = [*records[:3], *records[3:][-1:]]
+    return (log.evidence(record) for record in shown)
+
+
+def _hits(patterns: Sequence[LinePattern], records: Sequence[KernelRecord], inventory: Inventory) -> Iterator[Hit]:
+    for i, record in enumerate(records):
+        for line in patterns:
+            if line.anchor not in record.text:
+                continue
+            found = match(line, [r.text for r in records[i : i + (PASSAGE if r"\n" in line.pattern else 1)]])
+            subject = _subject(line, found, inventory) if found else None
+            if found and subject:
+                values = {name: text for name, text in found.groupdict().items() if text is not None}
+                yield Hit(record, subject, values)
+                break
+
+
+def match(line: LinePattern, texts: Sequence[str]) -> re.Match[str] | None:
+    """Where the pattern begins on the first of these lines and nothing makes it harmless."""
+    found = _compiled(line.pattern).search("\n".join(texts))
+    if found is None or found.start() > len(texts[0]):
+        return None
+    return None if any(_compiled(harmless).search(texts[0]) for harmless in line.unless) else found
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern)
+
+
+def _subject(line: LinePattern, found: re.Match[str], inventory: Inventory) -> Subject | None:
+    """None where the line is about another device than the row."""
+    if line.subject == "node":
+        return NODE
+    groups = found.groupdict()
+    bus_id = normal_bus_id(groups.get("bus_id") or "") or _of_gpu_id(groups.get("gpu_id"))
+    if bus_id is None:
+        return NODE
+    subject = inventory.subject(bus_id)
+    if line.subject == "gpu" and subject.kind != "gpu":
+        # The bus may be unknown (a pasted log) or the device gone from it: the driver calls it a GPU.
+        return (
+            gpu_subject(bus_id, None) if subject.kind == "pci" and bus_id not in inventory.get("devices", {}) else None
+        )
+    return subject
+
+
+def _of_gpu_id(text: str | None) -> str | None:
+    """`GPU ID 0x00000100`: domain, bus and device in one number."""
+    if not text:
+        return None
+    number = int(text, 16)
+    return normal_bus_id(f"{number >> 16:04x}:{number >> 8 & 0xFF:02x}:{number & 0xFF:02x}.0")
+
+
+def _healed(hit: Hit, resets: Sequence[Reset]) -> bool:
+    """The NVIDIA module was loaded, or the GPU reset, well after this line."""
+    if "nvidia" not in hit.record.text.lower() and "NVRM" not in hit.record.text:
+        return False
+    return any(
+        hit.record.at is not None
+        and reset.record.at is not None
+        and reset.record.at - hit.record.at > LOADING_SECONDS
+        and reset.bus_id in (None, hit.subject.id)
+        for reset in resets
+    )
