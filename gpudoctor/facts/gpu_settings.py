@@ -8,6 +8,7 @@ from gpudoctor.facts.fact import SubjectFact, fact, source
 from gpudoctor.finding import Subject
 
 ComputeMode = Literal["default", "exclusive_thread", "prohibited", "exclusive_process"]
+Virtualization = Literal["none", "passthrough", "vgpu", "host_vgpu", "host_vsga"]
 
 
 @fact
@@ -20,9 +21,7 @@ class GpuSettings(SubjectFact):
     mig: bool = source("nvmlDeviceGetMigMode")
     mig_pending: bool = source("nvmlDeviceGetMigMode")
     mig_devices: int = source("nvmlDeviceGetMigDeviceHandleByIndex")
-    virtualization: Literal["none", "passthrough", "vgpu", "host_vgpu", "host_vsga"] = source(
-        "nvmlDeviceGetVirtualizationMode"
-    )
+    virtualization: Virtualization = source("nvmlDeviceGetVirtualizationMode")
     vbios_version: str = source("nvmlDeviceGetVbiosVersion")
     inforom_version: str = source("nvmlDeviceGetInforomImageVersion")
     gsp_version: str = source("nvmlDeviceGetGspFirmwareVersion")

@@ -1,0 +1,110 @@
+"""Clocks, and two samples of the counters that say how long something held them down."""
+
+from __future__ import annotations
+
+import time
+
+from gpudoctor.collect.answers import Answers, ask, fields, first, integer, item
+from gpudoctor.collect.collector import collector
+from gpudoctor.facts.gpu import Gpu
+from gpudoctor.facts.gpu_clocks import GpuClocks, Reason
+from gpudoctor.facts.nvml import Nvml
+from gpudoctor.finding import Subject
+from gpudoctor.node.surface import Node
+from gpudoctor.unread import Gap, Reading, Unread, hold
+
+SAMPLE_SECONDS = 0.1
+SM, MEMORY = "NVML_CLOCK_SM", "NVML_CLOCK_MEM"
+CLOCKS = {
+    "utilization": ("nvmlDeviceGetUtilizationRates",),
+    "sm": ("nvmlDeviceGetClockInfo", SM),
+    "sm_max": ("nvmlDeviceGetMaxClockInfo", SM),
+    "sm_application": ("nvmlDeviceGetApplicationsClock", SM),
+    "sm_default": ("nvmlDeviceGetDefaultApplicationsClock", SM),
+    "memory": ("nvmlDeviceGetClockInfo", MEMORY),
+    "memory_max": ("nvmlDeviceGetMaxClockInfo", MEMORY),
+    "memory_application": ("nvmlDeviceGetApplicationsClock", MEMORY),
+    "memory_default": ("nvmlDeviceGetDefaultApplicationsClock", MEMORY),
+    "reasons": ("nvmlDeviceGetCurrentClocksEventReasons",),
+    "throttle_reasons": ("nvmlDeviceGetCurrentClocksThrottleReasons",),  # the name before R535
+}
+REASONS: dict[int, Reason] = {
+    0x001: "idle",
+    0x002: "application_clocks",
+    0x004: "sw_power_cap",
+    0x008: "hw_slowdown",
+    0x010: "sync_boost",
+    0x020: "sw_thermal",
+    0x040: "hw_thermal",
+    0x080: "power_brake",
+    0x100: "display_clocks",
+}
+POWER, THERMAL = "NVML_FI_DEV_PERF_POLICY_POWER", "NVML_FI_DEV_PERF_POLICY_THERMAL"
+
+
+def counters_of(driver: Reading[str]) -> tuple[str | int, ...]:
+    """Fields that count nanoseconds: power cap, thermal policy, then software thermal, hardware thermal, brake.
+
+    NVIDIA renumbered the last three: 251 to 253 in R575's nvml.h, 269 to 271 since R580, where R575
+    has power smoothing. Asking by name would read the wrong counter on one of the two.
+    """
+    branch = int(driver.split(".")[0]) if isinstance(driver, str) and driver.split(".")[0].isdigit() else 0
+    late = (269, 270, 271) if branch >= 580 else (251, 252, 253) if branch >= 575 else ()
+    return (POWER, THERMAL, *late)
+
+
+@collector
+def gpu_clocks(node: Node, gpus: tuple[Gpu, ...], nvml: Nvml) -> tuple[GpuClocks, ...]:
+    counters = counters_of(nvml.reading("driver_version"))
+    question = {"counters": ("nvmlDeviceGetFieldValues", *counters)}
+    before = ask(node, gpus, question)
+    clocks = ask(node, gpus, CLOCKS)
+    if before and node.kind == "live":
+        time.sleep(SAMPLE_SECONDS)
+    after = ask(node, gpus, question, sample=1)
+    return tuple(
+        _clocks(gpu.subject, answers, _shares(first_["counters"], second["counters"], counters))
+        for (gpu, answers), (_, first_), (_, second) in zip(clocks, before, after, strict=True)
+    )
+
+
+def _clocks(subject: Subject, answers: Answers, shares: list[Reading[float]]) -> GpuClocks:
+    power, thermal, sw_thermal, hw_thermal, brake = shares
+    return GpuClocks(
+        subject,
+        busy_percent=hold(item(answers["utilization"], "gpu")),
+        sm_mhz=hold(integer(answers["sm"])),
+        sm_max_mhz=hold(integer(answers["sm_max"])),
+        sm_application_mhz=hold(integer(answers["sm_application"])),
+        sm_default_mhz=hold(integer(answers["sm_default"])),
+        memory_mhz=hold(integer(answers["memory"])),
+        memory_max_mhz=hold(integer(answers["memory_max"])),
+        memory_application_mhz=hold(integer(answers["memory_application"])),
+        memory_default_mhz=hold(integer(answers["memory_default"])),
+        reasons=hold(_reasons(first(answers["reasons"], answers["throttle_reasons"]))),
+        power_cap_share=hold(power),
+        sw_thermal_share=hold(first(sw_thermal, thermal)),
+        hw_thermal_share=hold(hw_thermal),
+        power_brake_share=hold(brake),
+    )
+
+
+def _reasons(answer: Reading[object]) -> Reading[frozenset[Reason]]:
+    mask = integer(answer)
+    return mask if isinstance(mask, Unread) else frozenset(name for bit, name in REASONS.items() if mask & bit)
+
+
+def _shares(before: Reading[object], after: Reading[object], counters: tuple[str | int, ...]) -> list[Reading[float]]:
+    names = [str(counter) for counter in counters]
+    early, late = fields(before, names), fields(after, names)
+    shares = [_share(early[name], late[name]) for name in names]
+    missing = Unread(Gap.UNSUPPORTED, "nvmlDeviceGetFieldValues", "this driver counts no time of this reason")
+    return [*shares, *[missing] * (5 - len(shares))]
+
+
+def _share(before: Reading[int], after: Reading[int]) -> Reading[float]:
+    if isinstance(before, Unread):
+        return before
+    if isinstance(after, Unread):
+        return after
+    return min(1.0, max(0, after - before) / (SAMPLE_SECONDS * 1e9))

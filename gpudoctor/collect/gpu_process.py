@@ -1,0 +1,67 @@
+"""A GPU's memory and the processes that NVML says hold it, looked up in /proc."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from gpudoctor.collect.answers import Answers, ask, integer, item
+from gpudoctor.collect.collector import collector
+from gpudoctor.facts.gpu import Gpu
+from gpudoctor.facts.gpu_process import GpuHolder, GpuMemoryUse
+from gpudoctor.finding import Subject
+from gpudoctor.node.surface import Node
+from gpudoctor.unread import Gap, Reading, Unread, hold
+
+MEMORY = {
+    "memory": ("nvmlDeviceGetMemoryInfo", "nvmlMemory_v2"),  # v1 counts what the driver reserves as used
+    "compute": ("nvmlDeviceGetComputeRunningProcesses_v3",),
+    "graphics": ("nvmlDeviceGetGraphicsRunningProcesses_v3",),
+}
+_NOT_A_VALUE = 0xFFFF_FFFF_FFFF_FFFF
+
+
+@collector
+def gpu_memory_use(node: Node, gpus: tuple[Gpu, ...]) -> tuple[GpuMemoryUse, ...]:
+    return tuple(_use(node, gpu.subject, answers) for gpu, answers in ask(node, gpus, MEMORY))
+
+
+def _use(node: Node, subject: Subject, answers: Answers) -> GpuMemoryUse:
+    memory = answers["memory"]
+    return GpuMemoryUse(
+        subject,
+        total_bytes=hold(item(memory, "total")),
+        used_bytes=hold(item(memory, "used")),
+        reserved_bytes=hold(item(memory, "reserved")),
+        holders=hold(_holders(node, answers)),
+    )
+
+
+def _holders(node: Node, answers: Answers) -> Reading[tuple[GpuHolder, ...]]:
+    found: dict[int, GpuHolder] = {}
+    kinds: tuple[Literal["compute", "graphics"], ...] = ("compute", "graphics")
+    for kind in kinds:
+        listed = answers[kind]
+        if isinstance(listed, Unread):
+            if kind == "compute" or listed.gap is not Gap.UNSUPPORTED:
+                return listed
+            continue
+        for entry in listed if isinstance(listed, list) else ():
+            holder = _holder(node, entry, kind)
+            if holder is not None:
+                found.setdefault(holder.pid, holder)
+    return tuple(found.values())
+
+
+def _holder(node: Node, entry: Any, kind: Literal["compute", "graphics"]) -> GpuHolder | None:
+    pid, used = item(entry, "pid"), integer(entry.get("usedGpuMemory") if isinstance(entry, dict) else None)
+    if isinstance(pid, Unread):
+        return None
+    return GpuHolder(pid, None if isinstance(used, Unread) or used == _NOT_A_VALUE else used, kind, alive(node, pid))
+
+
+def alive(node: Node, pid: int) -> Literal["running", "zombie", "gone"] | None:
+    stat = node.read(f"/proc/{pid}/stat")
+    if isinstance(stat, Unread):
+        return "gone" if stat.gap is Gap.ABSENT else None
+    state = stat.rpartition(b")")[2].split()[:1]
+    return "zombie" if state in ([b"Z"], [b"X"]) else "running"
