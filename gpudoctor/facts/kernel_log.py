@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Union
 
 from gpudoctor.facts.fact import Fact, fact, source
 from gpudoctor.finding import Evidence
@@ -20,6 +21,76 @@ class KernelRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class SmFault:
+    """Xid 13: which streaming multiprocessor raised it."""
+
+    gpc: int
+    tpc: int
+    sm: int
+    what: str  # "Misaligned Address"
+
+
+@dataclass(frozen=True, slots=True)
+class MmuFault:
+    """Xid 31."""
+
+    engine: str  # "GRAPHICS GPC1 GPCCLIENT_T1_8"
+    address: int | None
+    fault: str | None  # FAULT_PDE, FAULT_PTE, ...
+    access: str | None  # ACCESS_TYPE_VIRT_WRITE
+
+
+@dataclass(frozen=True, slots=True)
+class Remapping:
+    """Xid 63, 64: a row, page or bank of memory is taken out of use."""
+
+    state: Literal["pending", "failed", "already pending", "recorded"]
+    scheme: Literal["row", "page", "other"]
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Containment:
+    """Xid 94, 95: where a memory error struck, and what the driver says it needs."""
+
+    contained: bool
+    unit: str  # "LTC TAG (0x2,0x0)"
+    reset: bool | None  # RST
+    drain_and_reset: bool | None  # D-RST
+
+
+@dataclass(frozen=True, slots=True)
+class NvlinkRegisters:
+    """Xid 74: NVLink 4 and older."""
+
+    link: int | None
+    registers: tuple[int, ...]  # seven or eight words
+
+
+@dataclass(frozen=True, slots=True)
+class Nvlink5Error:
+    """Xid 144 to 150."""
+
+    unit: str  # RLW_REMAP, NETIR_LINK_EVT, ...
+    fatal: bool
+    link: int | None  # None: the line says -1
+    interrupt: int | None  # intrInfo
+    error_status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryChange:
+    """Xid 154: what the driver now wants done, as NVML numbers it, and as printed."""
+
+    before: int
+    after: int
+    text: str  # "GPU Reset Required"
+
+
+XidDetail = Union[SmFault, MmuFault, Remapping, Containment, NvlinkRegisters, Nvlink5Error, RecoveryChange]
+
+
+@dataclass(frozen=True, slots=True)
 class XidEvent:
     record: KernelRecord
     xid: int
@@ -28,6 +99,8 @@ class XidEvent:
     pid: int | None
     process: str | None
     detail: str  # what stands after number, pid and name
+    says: XidDetail | None = None  # the detail, where its form is known
+    previous: int | None = None  # "caused by previous Xid N"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +132,21 @@ class KernelLog(Fact):
     resets: tuple[Reset, ...] = source("{origin}")
     begins_at_boot: bool = source("{origin}")  # False: the ring was overwritten, earlier lines are lost
     driver_version: str | None = source("{origin}")  # from the module's load line
+    dropped: int = source("{origin}", default=0)  # records left out of the middle of a huge log
 
     def evidence(self, record: KernelRecord) -> Evidence:
         return Evidence(self.origin, record.text, record.line, record.time)
+
+    def since(self, seconds: float) -> KernelLog:
+        """What happened at or after this instant; lines without a time stay."""
+
+        def late(record: KernelRecord) -> bool:
+            return record.at is None or record.at >= seconds
+
+        return dataclasses.replace(
+            self,
+            records=tuple(r for r in self.records if late(r)),
+            xids=tuple(e for e in self.xids if late(e.record)),
+            sxids=tuple(e for e in self.sxids if late(e.record)),
+            resets=tuple(e for e in self.resets if late(e.record)),
+        )
