@@ -91,7 +91,10 @@ def _clocks(subject: Subject, answers: Answers, shares: list[Reading[float]]) ->
 
 def _reasons(answer: Reading[object]) -> Reading[frozenset[Reason]]:
     mask = integer(answer)
-    return mask if isinstance(mask, Unread) else frozenset(name for bit, name in REASONS.items() if mask & bit)
+    if isinstance(mask, Unread):
+        return mask
+    active: set[Reason] = {name for bit, name in REASONS.items() if mask & bit}
+    return frozenset(active)
 
 
 def _shares(before: Reading[object], after: Reading[object], counters: tuple[str | int, ...]) -> list[Reading[float]]:

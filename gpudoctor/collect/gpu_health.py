@@ -1,7 +1,7 @@
 """Memory errors, repairs, the recovery action and the fabric, out of NVML.
 
-Structs: nvmlDeviceGetSramEccErrorStatus and nvmlDeviceGetGpuFabricInfoV answer the members of
-nvmlEccSramErrorStatus_v1_t and nvmlGpuFabricInfo_v2_t (clusterUuid as a list of bytes or as hex).
+Structs come with the member names of nvml.h: nvmlEccSramErrorStatus_v1_t, nvmlRepairStatus_v1_t and
+nvmlGpuFabricInfo_v2_t or _v3_t (clusterUuid as a list of bytes or as hex).
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ def _repair(subject: Subject, answers: Answers) -> GpuMemoryRepair:
         pages_corrected=hold(pages[RETIRED[0]]),
         pages_uncorrected=hold(pages[RETIRED[1]]),
         retirement_pending=hold(flag(pages[RETIRED[2]])),
-        channel_repair_pending=hold(flag(item(repair, 0))),
-        tpc_repair_pending=hold(flag(item(repair, 1))),
+        channel_repair_pending=hold(flag(item(repair, "bChannelRepairPending"))),
+        tpc_repair_pending=hold(flag(item(repair, "bTpcRepairPending"))),
         unrepairable=hold(flag(answers["unrepairable"])),
     )
 

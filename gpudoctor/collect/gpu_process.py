@@ -8,7 +8,6 @@ from gpudoctor.collect.answers import Answers, ask, integer, item
 from gpudoctor.collect.collector import collector
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_process import GpuHolder, GpuMemoryUse
-from gpudoctor.finding import Subject
 from gpudoctor.node.surface import Node
 from gpudoctor.unread import Gap, Reading, Unread, hold
 
@@ -22,18 +21,29 @@ _NOT_A_VALUE = 0xFFFF_FFFF_FFFF_FFFF
 
 @collector
 def gpu_memory_use(node: Node, gpus: tuple[Gpu, ...]) -> tuple[GpuMemoryUse, ...]:
-    return tuple(_use(node, gpu.subject, answers) for gpu, answers in ask(node, gpus, MEMORY))
+    return tuple(_use(node, gpu, answers) for gpu, answers in ask(node, gpus, MEMORY))
 
 
-def _use(node: Node, subject: Subject, answers: Answers) -> GpuMemoryUse:
+def _use(node: Node, gpu: Gpu, answers: Answers) -> GpuMemoryUse:
     memory = answers["memory"]
     return GpuMemoryUse(
-        subject,
+        gpu.subject,
         total_bytes=hold(item(memory, "total")),
         used_bytes=hold(item(memory, "used")),
         reserved_bytes=hold(item(memory, "reserved")),
-        holders=hold(_holders(node, answers)),
+        holders=hold(_settled(node, gpu, _holders(node, answers))),
     )
+
+
+def _settled(node: Node, gpu: Gpu, holders: Reading[tuple[GpuHolder, ...]]) -> Reading[tuple[GpuHolder, ...]]:
+    """Without those that merely ended between NVML's answer and the look into /proc."""
+    if isinstance(holders, Unread) or all(h.alive != "gone" for h in holders):
+        return holders
+    ((_, again),) = ask(node, [gpu], MEMORY, sample=1)
+    later = _holders(node, again)
+    if isinstance(later, Unread):
+        return holders
+    return tuple(h for h in holders if h.alive != "gone" or h.pid in {x.pid for x in later})
 
 
 def _holders(node: Node, answers: Answers) -> Reading[tuple[GpuHolder, ...]]:

@@ -20,6 +20,7 @@ THERMAL = {
     "slowdown": ("nvmlDeviceGetTemperatureThreshold", "NVML_TEMPERATURE_THRESHOLD_SLOWDOWN"),
     "shutdown": ("nvmlDeviceGetTemperatureThreshold", "NVML_TEMPERATURE_THRESHOLD_SHUTDOWN"),
     "memory_max": ("nvmlDeviceGetTemperatureThreshold", "NVML_TEMPERATURE_THRESHOLD_MEM_MAX"),
+    "fan": ("nvmlDeviceGetFanSpeed",),
 }
 POWER = {
     "draw": ("nvmlDeviceGetPowerUsage",),
@@ -50,6 +51,7 @@ def _thermal(subject: Subject, answers: Answers) -> GpuThermal:
         slowdown_celsius=hold(_limit(answers["slowdown"])),
         shutdown_celsius=hold(_limit(answers["shutdown"])),
         memory_max_celsius=hold(_limit(answers["memory_max"])),
+        fan_percent=hold(integer(answers["fan"])),
     )
 
 

@@ -15,6 +15,7 @@ from gpudoctor.node.surface import Node, NvmlCall
 from gpudoctor.unread import Gap, Reading, Unread, hold
 
 PCI = "/sys/bus/pci/devices"
+_NVIDIA_DISPLAY = re.compile(rb"^PCI_CLASS=30[0-9A-F]{3}\nPCI_ID=10DE:", re.MULTILINE)
 _BUS_ID = re.compile(
     r"(?P<domain>[0-9A-Fa-f]{4,8}):(?P<bus>[0-9A-Fa-f]{2}):(?P<device>[0-9A-Fa-f]{2})\.(?P<function>\d)"
 )
@@ -41,14 +42,8 @@ def nvidia_on_bus(node: Node) -> bool:
     names = node.list(PCI)
     if isinstance(names, Unread):
         return names.gap is Gap.DENIED
-    return any(
-        node.read(f"{PCI}/{name}/vendor") == b"0x10de\n" and _begins(node.read(f"{PCI}/{name}/class"), b"0x03")
-        for name in names
-    )
-
-
-def _begins(reading: Reading[bytes], prefix: bytes) -> bool:
-    return not isinstance(reading, Unread) and reading.startswith(prefix)
+    told = [node.read(f"{PCI}/{name}/uevent") for name in names]
+    return any(isinstance(text, bytes) and _NVIDIA_DISPLAY.search(text) for text in told)
 
 
 def _listed(node: Node, count: Reading[int]) -> tuple[Reading[dict[int, str]], Reading[dict[int, Unread]]]:

@@ -47,6 +47,11 @@ class Fact:
         value = object.__getattribute__(self, name)
         return otherwise if isinstance(value, Unread) else value
 
+    def lacks(self, *names: str) -> bool:
+        """Whether this device or its driver does not have what these fields tell of."""
+        held = [object.__getattribute__(self, name) for name in names]
+        return all(isinstance(value, Unread) and value.gap is Gap.UNSUPPORTED for value in held)
+
     def source(self, name: str) -> str:
         where = str(self.__dataclass_fields__[name].metadata.get("source", name))
         if "{" not in where:

@@ -20,6 +20,7 @@ class GpuThermal(SubjectFact):
     slowdown_celsius: int = source("nvmlDeviceGetTemperatureThreshold SLOWDOWN")
     shutdown_celsius: int = source("nvmlDeviceGetTemperatureThreshold SHUTDOWN")
     memory_max_celsius: int = source("nvmlDeviceGetTemperatureThreshold MEM_MAX")
+    fan_percent: int = source("nvmlDeviceGetFanSpeed")
 
 
 @fact
