@@ -100,7 +100,7 @@ class Machine(msgspec.Struct, frozen=True):
     virtualization: str | None = None
     driver_version: str | None = None
     cuda_version: str | None = None
-    gpus: tuple[Gpu, ...] = ()
+    gpus: tuple[Gpu, ...] | None = None  # None: could not be told
 
 
 class Report(msgspec.Struct, frozen=True):

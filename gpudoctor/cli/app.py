@@ -1,0 +1,223 @@
+"""The commands and their options."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any
+
+import typer
+
+from gpudoctor import __version__
+from gpudoctor.cli import options, say
+from gpudoctor.cli.output import deliver, require_writable
+from gpudoctor.cli.page import Front
+from gpudoctor.cli.patient import catalog, patient
+from gpudoctor.cli.printing import Look, facts_text, report_text
+
+FORMATS = ("terminal", "json", "markdown")
+LISTS = ("terminal", "json")
+HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+app = typer.Typer(
+    cls=Front, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP, no_args_is_help=True
+)
+
+Format = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal, json or markdown.")]
+ListFormat = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal or json.")]
+Node = Annotated[str | None, typer.Option("--node", metavar="FILE", help="Read a recording instead of this machine.")]
+Root = Annotated[str, typer.Option(metavar="DIR", help="Where the node's /proc, /sys, /dev and /etc are mounted.")]
+Timeout = Annotated[str, typer.Option(metavar="TIME", help="The longest that the whole command takes: 20s, 1m.")]
+Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file, whole or not.")]
+Ascii = Annotated[bool, typer.Option("--ascii", help="No box drawing and no glyphs beyond ASCII.")]
+NoColor = Annotated[bool, typer.Option("--no-color", help="No colour; so does the environment's NO_COLOR.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what is found.")]
+
+
+def _layers(incomplete: str) -> list[str]:
+    from gpudoctor.layer import Layer
+
+    return [str(layer) for layer in Layer if str(layer).startswith(incomplete)]
+
+
+def _codes(incomplete: str) -> list[str]:
+    return [code for code in catalog().codes if code.startswith(incomplete.upper())]
+
+
+Layers = Annotated[
+    list[str] | None, typer.Option("--layer", metavar="LAYER", help="Only this layer.", autocompletion=_layers)
+]
+
+
+def command() -> Any:
+    return typer.main.get_command(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        deliver(f"gpudoctor {__version__}\n", None)
+        raise typer.Exit
+
+
+@app.callback()
+def front(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
+) -> None:
+    """Says why a GPU node is broken or slow, what to do first, and what could not be seen."""
+
+
+@app.command()
+def scan(
+    layer: Layers = None,
+    check: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="Only this check; XID_* for many.", autocompletion=_codes)
+    ] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(metavar="CODE", help="All but this check.", autocompletion=_codes)
+    ] = None,
+    gpu: Annotated[
+        list[str] | None, typer.Option(metavar="N", help="Only this GPU, by index or bus id, and the node as a whole.")
+    ] = None,
+    node: Node = None,
+    root: Root = "/",
+    format: Format = "terminal",
+    output: Output = None,
+    fail_on: Annotated[
+        str, typer.Option(metavar="LEVEL", help="Exit 1 from here on: info, warning, error or critical.")
+    ] = "error",
+    require: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LAYER", help="Exit 3 where it could not be examined.", autocompletion=_layers),
+    ] = None,
+    timeout: Timeout = "20",
+    since: Annotated[str, typer.Option(metavar="boot|TIME", help="How far back the kernel log counts: 2h, 3d.")] = (
+        "boot"
+    ),
+    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="All evidence; -vv every outcome.")] = 0,
+    ascii: Ascii = False,
+    no_color: NoColor = False,
+    quiet: Quiet = False,
+) -> int:
+    """Examine a node: what is wrong, what explains it, what to do first, what could not be seen.
+
+    Nothing is changed: no CUDA context, no write, no network. As root it sees more.
+    """
+    began = time.monotonic()
+    chosen = options.one_of("format", format, FORMATS)
+    require_writable(output)
+    wish = options.Wish(
+        layers=options.layers(layer or ()),
+        checks=options.split(check or ()),
+        skip=options.split(skip or ()),
+        gpus=options.split(gpu or ()),
+        since_seconds=options.since(since),
+        fail_on=options.severity(fail_on),
+        require=options.layers(require or ()),
+        timeout_seconds=options.duration("--timeout", timeout),
+    )
+    with patient(
+        "examining the node",
+        recording=node,
+        root=root,
+        seconds=wish.timeout_seconds,
+        quiet=quiet,
+        ascii_only=ascii,
+    ) as examined:
+        from gpudoctor.cli.scanning import scan as examine
+
+        report = examine(examined, catalog(), wish, began=began)
+        look = Look(ascii, no_color, to_file=output is not None)
+        text = report_text(report, chosen, look, verbosity=verbose, quiet=quiet)
+    deliver(text, output)
+    return report.exit_code
+
+
+@app.command()
+def record(
+    file: Annotated[str, typer.Argument(metavar="OUT.node", help="The file to write; - for stdout.")],
+    redact: Annotated[bool, typer.Option("--redact/--no-redact", help="Leave out serials, names, addresses.")] = True,
+    root: Root = "/",
+    timeout: Timeout = "20",
+    quiet: Quiet = False,
+) -> int:
+    """Write down all that a scan reads, failures too, in one text file that anyone can examine.
+
+    Serial numbers, UUID tails, host and user names, public addresses and unknown environment values are
+    left out unless --no-redact is given.
+    """
+    began = time.monotonic()
+    require_writable(file)
+    seconds = options.duration("--timeout", timeout)
+    with patient("recording the node", recording=None, root=root, seconds=seconds, quiet=quiet) as node:
+        from gpudoctor.cli.recording import recorded_text
+
+        text, surfaces = recorded_text(node, catalog(), seconds, began=began, redacted=redact)
+    deliver(text, file)
+    if not quiet:
+        held = "redacted" if redact else "NOT redacted: it names this machine and its users"
+        say(f"recorded {surfaces} surfaces in {file} ({held}); examine it with: gpudoctor scan --node {file}")
+    return 0
+
+
+@app.command()
+def facts(
+    format: ListFormat = "terminal",
+    node: Node = None,
+    root: Root = "/",
+    output: Output = None,
+    timeout: Timeout = "20",
+    ascii: Ascii = False,
+    no_color: NoColor = False,
+) -> int:
+    """What is known of this node, and for what could not be read, why."""
+    began = time.monotonic()
+    chosen = options.one_of("format", format, LISTS)
+    require_writable(output)
+    seconds = options.duration("--timeout", timeout)
+    with patient("reading the node", recording=node, root=root, seconds=seconds, ascii_only=ascii) as examined:
+        from gpudoctor.cli.scanning import every_fact
+
+        held = every_fact(examined, catalog(), seconds, began=began)
+        text = facts_text(held, chosen, Look(ascii, no_color, to_file=output is not None))
+    deliver(text, output)
+    return 0
+
+
+@app.command()
+def explain(
+    what: Annotated[
+        list[str],
+        typer.Argument(metavar="CODE", help="XID_79, 79, sxid 12028, or a GPU's name.", autocompletion=_codes),
+    ],
+    format: Format = "terminal",
+    ascii: Ascii = False,
+    no_color: NoColor = False,
+) -> int:
+    """Explain a code, an Xid or SXid number, or the name of a GPU. Works offline.
+
+    For example: gpudoctor explain XID_79, explain 79, explain sxid 12028, explain "NVIDIA H200".
+    """
+    chosen = options.one_of("format", format, FORMATS)
+    from gpudoctor.cli.explaining import explained
+
+    deliver(explained(" ".join(what), catalog(), chosen, Look(ascii, no_color)), None)
+    return 0
+
+
+@app.command()
+def checks(
+    format: ListFormat = "terminal",
+    layer: Layers = None,
+    ascii: Ascii = False,
+    no_color: NoColor = False,
+    write_docs: Annotated[str | None, typer.Option(metavar="DIR", hidden=True)] = None,
+) -> int:
+    """Everything that a scan looks for, by layer."""
+    chosen = options.one_of("format", format, LISTS)
+    wanted = options.layers(layer or ())
+    from gpudoctor.cli import listing
+
+    if write_docs is not None:
+        listing.write_docs(catalog(), write_docs)
+        return 0
+    deliver(listing.checks_text(catalog(), chosen, wanted, Look(ascii, no_color)), None)
+    return 0

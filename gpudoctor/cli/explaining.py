@@ -1,0 +1,45 @@
+"""What the words after `gpudoctor explain` mean: a code, a number, or the name of a thing."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from gpudoctor.cli.refusal import Refusal, listed
+from gpudoctor.layer import Layer
+
+if TYPE_CHECKING:
+    from gpudoctor.catalog import Catalog
+    from gpudoctor.cli.printing import Look
+
+_NUMBERED = re.compile(r"(?P<family>[A-Z]*)[ _:#-]*(?P<number>\d+)")
+
+
+def explained(words: str, catalog: Catalog, form: str, look: Look) -> str:
+    """Raises Refusal where nothing is known of it."""
+    from gpudoctor.render import document, explain
+    from gpudoctor.render.json import dumped
+
+    code = code_of(words, catalog)
+    description = None if code else catalog.describe(words)
+    if code is None and description is None:
+        near = catalog.nearest(words)
+        hint = f"did you mean {listed(near)}" if near else "see: gpudoctor checks"
+        raise Refusal(f"nothing is known of {words!r}; {hint}")
+    made = explain.explained(code, catalog) if code else explain.described(words, description)
+    if form == "json":
+        return dumped(made)
+    return document.markdown(made) if form == "markdown" else document.terminal(made, look.screen())
+
+
+def code_of(words: str, catalog: Catalog) -> str | None:
+    """`xid 79`, `XID-79`, `79`: the family that has such a code; of several, the shortest name."""
+    asked = re.sub(r"[\s-]+", "_", words.strip().upper())
+    if catalog.known(asked):
+        return asked
+    match = _NUMBERED.fullmatch(words.strip().upper())
+    if match is None:
+        return None
+    families = sorted((name for layer in Layer for name in catalog.families(layer)), key=len)
+    tried = [match["family"]] if match["family"] else families
+    return next((made for name in tried if catalog.known(made := f"{name}_{int(match['number'])}")), None)

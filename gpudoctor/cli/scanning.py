@@ -1,0 +1,143 @@
+"""From a node to its report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+from gpudoctor.cli.refusal import Refusal, listed
+from gpudoctor.finding import Subject
+from gpudoctor.layer import Layer
+
+if TYPE_CHECKING:
+    from gpudoctor.catalog import Catalog
+    from gpudoctor.check import Check
+    from gpudoctor.cli.options import Wish
+    from gpudoctor.facts.fact import Fact, Facts
+    from gpudoctor.node.surface import Node
+    from gpudoctor.report import Report
+
+RESERVE_SECONDS = 0.3  # of the timeout, for judging and printing what is there
+SHORTEST_SECONDS = 0.1
+
+
+def scan(node: Node, catalog: Catalog, wish: Wish, *, began: float) -> Report:
+    """`began`: time.monotonic() when the command started; the timeout counts from there."""
+    from gpudoctor.cli.description import described
+    from gpudoctor.diagnosis import diagnose
+    from gpudoctor.examine import examine
+    from gpudoctor.facts.fact import Facts
+    from gpudoctor.facts.gpu import Gpu
+    from gpudoctor.facts.kernel_log import KernelLog
+    from gpudoctor.facts.machine import Machine
+    from gpudoctor.facts.nvml import Nvml
+    from gpudoctor.facts.pci import Inventory, PciDevice
+    from gpudoctor.report import Source, compose
+
+    chosen = chosen_checks(catalog, wish)
+    wanted: set[type[Fact]] = {kind for check in chosen for kind in check.facts}
+    facts = gather(node, wanted | {Machine, Nvml, Gpu, PciDevice, Inventory}, wish.timeout_seconds, began=began)
+    log = facts.one(KernelLog) if KernelLog in facts.kinds() else None
+    if wish.since_seconds is not None and isinstance(log, KernelLog):
+        facts = facts.joined(Facts({KernelLog: log.since(wish.since_seconds)}))
+    seen = examine(facts, chosen, catalog.knowledge, wanted=_wanted_codes(wish), on=_on(facts, wish))
+    machine, host = described(facts, node)
+    return compose(
+        seen,
+        diagnose(seen.found),
+        source=Source(node.kind, node.name),
+        machine=machine,
+        host=host,
+        started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(node.time)),
+        duration_ms=(time.monotonic() - began) * 1e3,
+        layers=[layer for layer in Layer if any(check.layer is layer for check in chosen)],
+        fail_on=wish.fail_on,
+        require=wish.require,
+    )
+
+
+def every_fact(node: Node, catalog: Catalog, timeout_seconds: float, *, began: float) -> Facts:
+    """All that collectors give and checks ask for."""
+    from gpudoctor.collect.collector import collectors
+
+    wanted = {kind for check in catalog.checks() for kind in check.facts}
+    return gather(node, wanted | set(collectors()), timeout_seconds, began=began)
+
+
+def gather(node: Node, wanted: set[type[Fact]], timeout_seconds: float, *, began: float) -> Facts:
+    """The facts, with what is left of the time. A platform without /proc and /sys is not asked."""
+    from gpudoctor.collect.collector import collect
+    from gpudoctor.facts.fact import Facts
+    from gpudoctor.unread import Gap, Unread
+
+    if node.platform != "linux":
+        gap = Unread(Gap.UNSUPPORTED, f"platform {node.platform}", "has no Linux kernel to ask")
+        return Facts(dict.fromkeys(wanted, gap))
+    left = timeout_seconds - RESERVE_SECONDS - (time.monotonic() - began)
+    return collect(node, wanted, seconds=round(max(SHORTEST_SECONDS, left), 1))
+
+
+def chosen_checks(catalog: Catalog, wish: Wish) -> tuple[Check, ...]:
+    """Raises Refusal for a code that no check yields."""
+    for pattern in (*wish.checks, *wish.skip):
+        require_known(catalog, pattern)
+    return tuple(
+        check
+        for check in catalog.checks(wish.layers)
+        if (not wish.checks or any(_names(catalog, pattern, check) for pattern in wish.checks))
+        and not all(any(fnmatchcase(code, pattern) for pattern in wish.skip) for code in check.codes)
+    )
+
+
+def require_known(catalog: Catalog, pattern: str) -> None:
+    if catalog.known(pattern) or any(fnmatchcase(code, pattern) for code in catalog.codes):
+        return
+    near = catalog.nearest(pattern)
+    raise Refusal(
+        f"no check is called {pattern!r}; {f'did you mean {listed(near)}' if near else 'see: gpudoctor checks'}"
+    )
+
+
+def _names(catalog: Catalog, pattern: str, check: Check) -> bool:
+    return catalog.matches(pattern, check) or any(fnmatchcase(code, pattern) for code in check.codes)
+
+
+def _wanted_codes(wish: Wish) -> Callable[[str], bool]:
+    def wanted(code: str) -> bool:
+        asked = not wish.checks or any(fnmatchcase(code, pattern) for pattern in wish.checks)
+        return asked and not any(fnmatchcase(code, pattern) for pattern in wish.skip)
+
+    return wanted
+
+
+def _on(facts: Facts, wish: Wish) -> Callable[[Subject], bool]:
+    """`--gpu N`: the GPU, what lies on its path, what uses it, and the node as a whole."""
+    if not wish.gpus:
+        return lambda subject: True
+    subjects = gpu_subjects(facts)
+    for given in wish.gpus:
+        if given.lower() not in subjects:
+            names = sorted({name for name in subjects if name.isdigit()}, key=int)
+            there = f"this node has {listed(names)}" if names else "no GPU of this node is known"
+            raise Refusal(f"there is no GPU {given!r}; {there}")
+    asked = [subjects[given.lower()] for given in wish.gpus]
+    return lambda subject: any(subject.related(gpu) for gpu in asked)
+
+
+def gpu_subjects(facts: Facts) -> dict[str, Subject]:
+    """GPUs by NVML index and by bus id."""
+    from gpudoctor.facts.gpu import Gpu
+    from gpudoctor.facts.pci import PciDevice
+
+    devices, gpus = facts.all(PciDevice), facts.all(Gpu)
+    subjects: dict[str, Subject] = {}
+    for device in devices if isinstance(devices, tuple) else ():
+        if device.get("kind") == "gpu":
+            subjects[device.bus_id] = device.subject
+    for gpu in gpus if isinstance(gpus, tuple) else ():
+        subject = subjects.setdefault(gpu.bus_id, gpu.subject)
+        if gpu.get("index") is not None:
+            subjects[str(gpu.index)] = subject
+    return subjects

@@ -1,0 +1,40 @@
+"""The pages of docs/checks: one for each written row, a family as one page, and an index by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from gpudoctor.render.codes import Listed, listed
+from gpudoctor.render.document import markdown, page_name
+from gpudoctor.render.explain import explained
+from gpudoctor.render.markup import escaped
+
+if TYPE_CHECKING:
+    from gpudoctor.catalog import Catalog
+
+INDEX = "index.md"
+
+
+def pages(catalog: Catalog) -> Mapping[str, str]:
+    """File name to content."""
+    codes = listed(catalog)
+    linked = frozenset(each.code for each in codes)
+    made = {page_name(each.code): markdown(explained(each.code, catalog), linked=linked) for each in codes}
+    return {INDEX: "\n".join(_index(codes)) + "\n", **made}
+
+
+def _index(codes: tuple[Listed, ...]) -> Iterator[str]:
+    yield "# What gpudoctor finds"
+    yield ""
+    yield "Made from the rows of the checks by `gpudoctor checks --write-docs docs/checks`; `gpudoctor explain CODE`"
+    yield "prints the same offline. A code ending in `_*` is a family whose members come from a table."
+    for layer, own in groupby(codes, key=lambda each: each.layer):
+        yield ""
+        yield f"## {layer}"
+        yield ""
+        yield "| code | severity | |"
+        yield "|---|---|---|"
+        for each in own:
+            yield f"| [{escaped(each.code)}]({page_name(each.code)}) | {each.severity} | {escaped(each.title)} |"

@@ -1,0 +1,120 @@
+"""A code's row, whole: one document that the terminal and Markdown print alike."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpudoctor.knowledge import Fix, Row, UnknownCode
+from gpudoctor.render.panel import DISRUPTIONS
+
+if TYPE_CHECKING:
+    from gpudoctor.catalog import Catalog
+    from gpudoctor.knowledge import Description
+
+ACTIONS_HEADING = "What to do where the driver says: {}"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something to do, what it costs, and its command."""
+
+    do: str
+    price: str
+    command: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A name and what it stands for: a related code and its title, a label and its value."""
+
+    name: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    text: str
+
+
+Block = str | Step | Entry | Command
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    heading: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    name: str  # the code, or what was asked for
+    kind: str  # "driver, error"
+    title: str
+    sections: tuple[Section, ...]
+
+
+def explained(code: str, catalog: Catalog) -> Document:
+    """Raises UnknownCode."""
+    row, layer = catalog.knowledge.row(code), catalog.knowledge.layer_of(code)
+    return Document(code, f"{layer}, {row.severity}", placeholders(row.title), tuple(_sections(code, row, catalog)))
+
+
+def described(asked: str, description: Description) -> Document:
+    facts = tuple(Entry(label, str(value)) for label, value in description.rows)
+    sources = (Section("Sources", tuple(description.sources)),) if description.sources else ()
+    return Document(asked, "described", description.title, (Section("What is known of it", facts), *sources))
+
+
+def _sections(code: str, row: Row, catalog: Catalog) -> Iterator[Section]:
+    yield Section("What it means", (placeholders(row.why),))
+    if row.impact:
+        yield Section("Why it matters", (placeholders(row.impact),))
+    if row.fix:
+        yield Section("What to do", tuple(_step(fix) for fix in row.fix))
+    for action, fixes in row.fix_for.items():
+        yield Section(ACTIONS_HEADING.format(action.replace("_", " ")), tuple(_step(fix) for fix in fixes))
+    if row.verify:
+        yield Section("How to verify", (Command(placeholders(row.verify)),))
+    if row.lines:
+        yield Section("Recognised in the kernel log by", tuple(Command(line.anchor) for line in row.lines))
+    if row.explained_by:
+        yield Section("Explained by", tuple(_related(each, catalog) for each in row.explained_by))
+    if explains := tuple(_related(each, catalog) for each in symptoms_of(code, catalog)):
+        yield Section("Explains", explains)
+    if row.sources:
+        yield Section("Sources", row.sources)
+
+
+def symptoms_of(code: str, catalog: Catalog) -> list[str]:
+    """Codes with a written row that this one explains."""
+    rows = ((other, catalog.knowledge.row(other, layer)) for layer, other in catalog.knowledge.codes())
+    return [other for other, row in rows if code in row.explained_by]
+
+
+def _related(code: str, catalog: Catalog) -> Entry:
+    try:
+        return Entry(code, placeholders(catalog.knowledge.row(code).title))
+    except UnknownCode:
+        return Entry(code, "")
+
+
+def _step(fix: Fix) -> Step:
+    price = ", ".join(filter(None, ("as root" if fix.needs_root else "", DISRUPTIONS[fix.disruption])))
+    return Step(placeholders(fix.do), price, placeholders(fix.command) if fix.command else None)
+
+
+def placeholders(template: str) -> str:
+    """`x{width} of x{width_possible}` as `x<width> of x<width possible>`."""
+    try:
+        parts = list(string.Formatter().parse(template))
+    except ValueError:
+        return template.strip()
+    shown = []
+    for literal, name, _, _ in parts:
+        shown.append(literal)
+        if name:
+            shown.append(f"<{name.rpartition('.')[2].replace('_', ' ')}>")
+    return "".join(shown).strip()
