@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from types import ModuleType
 
 from gpudoctor.check import Check
-from gpudoctor.knowledge import FamilyFunction, Knowledge, UnknownCode
+from gpudoctor.knowledge import Description, FamilyFunction, Knowledge, UnknownCode
 from gpudoctor.layer import Layer
 from gpudoctor.lines import line_checks
 
@@ -69,6 +69,11 @@ class Catalog:
         except UnknownCode:
             return False
         return True
+
+    def describe(self, text: str) -> Description | None:
+        """What a pack knows of a thing by its name, such as a GPU's. A pack exports `describe(text)`."""
+        hooks = (getattr(import_module(package), "describe", None) for package in self.packages)
+        return next((said for hook in hooks if hook and (said := hook(text))), None)
 
     def _of(self, layer: Layer) -> tuple[ModuleType, ...]:
         if layer not in self._modules:

@@ -51,6 +51,14 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.fix_for.get(str(values.get("action", "")), self.fix)
 
 
+class Description(msgspec.Struct, frozen=True):
+    """What a pack knows of a thing that is no finding: a GPU's model, by its name."""
+
+    title: str
+    rows: tuple[tuple[str, str], ...]  # label, value
+    sources: tuple[str, ...]
+
+
 FamilyFunction = Callable[[str, Mapping[str, Row]], "Row | None"]
 Family = TypeVar("Family", bound=FamilyFunction)
 

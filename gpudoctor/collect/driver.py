@@ -18,7 +18,17 @@ from gpudoctor.unread import Gap, Reading, Unread, hold, known
 
 PROC = "/proc/driver/nvidia"
 NVIDIA = 0x10DE
-MODULES = ("nvidia", "nvidia_uvm", "nvidia_modeset", "nvidia_drm", "nvidia_peermem", "nv_peer_mem", "gdrdrv", "nouveau")
+MODULES = (
+    "nvidia",
+    "nvidia_uvm",
+    "nvidia_modeset",
+    "nvidia_drm",
+    "nvidia_peermem",
+    "nv_peer_mem",
+    "gdrdrv",
+    "nvidia_vgpu_vfio",
+    "nouveau",
+)
 FIRMWARE = ("/lib/firmware/updates/nvidia", "/lib/firmware/nvidia", "/usr/lib/firmware/nvidia")
 LOADERS = ("/usr/bin/nvidia-modprobe", "/usr/local/bin/nvidia-modprobe", "/run/current-system/sw/bin/nvidia-modprobe")
 _MODULE_FILE = re.compile(r"^(\S*/nvidia(?:-current)?\.ko(?:\.\w+)?):", re.MULTILINE)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from gpudoctor.collect.attribute import attribute, exists
 from gpudoctor.collect.collector import collector
 from gpudoctor.facts.driver import NvidiaDriver
+from gpudoctor.facts.gpu_health import GpuFabric
 from gpudoctor.facts.machine import Machine
-from gpudoctor.facts.nvml import Nvml
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.facts.services import FabricManager, Imex, Persistence
-from gpudoctor.node.surface import Node, NvmlCall
+from gpudoctor.node.surface import Node
 from gpudoctor.unread import Gap, Reading, Unread, hold, known
 
 COMM_LENGTH = 15  # the kernel cuts names there: nv-fabricmanage
-FABRIC_STATES = {1: "not started", 2: "in progress", 3: "completed"}  # 0: the GPU is in no fabric
 LOG = "/var/log/fabricmanager.log"
 _PACKAGE = re.compile(rb"^nvidia-fabricmanager\S* (\d+\.\d+(?:\.\d+)?)\S*$", re.MULTILINE)
 _REFUSAL = re.compile(
@@ -26,20 +24,20 @@ _REFUSAL = re.compile(
 
 @collector
 def fabric_manager(
-    node: Node, driver: NvidiaDriver, machine: Machine, inventory: Inventory, nvml: Nvml | Unread | None
+    node: Node,
+    driver: NvidiaDriver,
+    machine: Machine,
+    inventory: Inventory,
+    fabrics: tuple[GpuFabric, ...] | Unread | None,
 ) -> FabricManager | None:
     devices = inventory.get("devices", {}).values()
     switches = tuple(d.bus_id for d in devices if d.kind == "nvswitch")
-    answers = _fabric(node, nvml)
-    states = {bus_id: FABRIC_STATES[a["state"]] for bus_id, a in answers.items() if a.get("state") in FABRIC_STATES}
-    if not switches and not states:
+    if not switches and not _fabric_gpus(fabrics):
         return None
     log = node.read(LOG) if switches else Unread(Gap.ABSENT, LOG)
     refusals = [] if isinstance(log, Unread) else list(_REFUSAL.finditer(log))
     return FabricManager(
         switches=switches,
-        states=states,
-        statuses={b: a["status"] for b, a in answers.items() if b in states and isinstance(a.get("status"), int)},
         running=hold(_runs(node, machine, "nv-fabricmanager", "/run/nvidia-fabricmanager/nv-fabricmanager.pid")),
         installed=hold(exists(node, "/usr/bin/nv-fabricmanager")),
         version=hold(_manager_version(node, refusals)),
@@ -48,9 +46,12 @@ def fabric_manager(
 
 
 @collector
-def imex(node: Node, driver: NvidiaDriver, machine: Machine, manager: FabricManager) -> Imex | None:
-    if manager.switches or not manager.states:  # switches on this very machine: no fabric beyond it
-        return None
+def imex(
+    node: Node, machine: Machine, manager: FabricManager, fabrics: tuple[GpuFabric, ...] | Unread | None
+) -> Imex | None:
+    clusters = {fabric.get("cluster_uuid") or "" for fabric in _fabric_gpus(fabrics)}
+    if manager.switches or not any(cluster.strip("0-") for cluster in clusters):
+        return None  # switches on this very machine, or no cluster: no fabric beyond it
     channels = node.list("/dev/nvidia-caps-imex-channels")
     return Imex(
         running=hold(_runs(node, machine, "nvidia-imex", "/run/nvidia-imex/nvidia-imex.pid")),
@@ -64,12 +65,9 @@ def persistence(node: Node, driver: NvidiaDriver) -> Persistence:
     return Persistence(daemon=hold(exists(node, "/run/nvidia-persistenced/nvidia-persistenced.pid")))
 
 
-def _fabric(node: Node, nvml: Nvml | Unread | None) -> dict[str, dict[str, Any]]:
-    """GPU bus id -> nvmlGpuFabricInfo, of those that answer."""
-    bus_ids = nvml.get("bus_ids", {}) if isinstance(nvml, Nvml) else {}
-    answers = node.nvml([NvmlCall("nvmlDeviceGetGpuFabricInfoV", index) for index in bus_ids])
-    said = zip(bus_ids.values(), answers, strict=True)
-    return {bus_id: answer for bus_id, answer in said if isinstance(answer, dict)}
+def _fabric_gpus(fabrics: tuple[GpuFabric, ...] | Unread | None) -> list[GpuFabric]:
+    held = () if fabrics is None or isinstance(fabrics, Unread) else fabrics
+    return [fabric for fabric in held if fabric.get("state", "not_supported") != "not_supported"]
 
 
 def _runs(node: Node, machine: Machine, name: str, pid_file: str) -> Reading[bool]:

@@ -7,11 +7,9 @@ from gpudoctor.facts.fact import Fact, fact, source
 
 @fact
 class FabricManager(Fact):
-    """None where no NVSwitch is in sight and no GPU takes part in a fabric."""
+    """None where no NVSwitch is in sight and no GPU is meant for a fabric."""
 
     switches: tuple[str, ...] = source("/sys/bus/pci/devices")  # bus ids of NVSwitches on this machine
-    states: dict[str, str] = source("nvmlDeviceGetGpuFabricInfoV")  # GPU bus id -> not started, in progress, completed
-    statuses: dict[str, int] = source("nvmlDeviceGetGpuFabricInfoV")  # GPU bus id -> NVML return code of the probe
     running: bool = source("/proc/*/comm")
     installed: bool = source("/usr/bin/nv-fabricmanager")
     version: str = source("dpkg-query -W nvidia-fabricmanager*, /var/log/fabricmanager.log")
@@ -20,7 +18,7 @@ class FabricManager(Fact):
 
 @fact
 class Imex(Fact):
-    """Memory export between nodes. None where the driver has no IMEX or no GPU is in a multi-node fabric."""
+    """Memory export between nodes. None where no GPU has joined a fabric that reaches beyond this node."""
 
     running: bool = source("/proc/*/comm")
     configured: bool = source("/etc/nvidia-imex/nodes_config.cfg")
