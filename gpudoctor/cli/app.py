@@ -19,7 +19,7 @@ LISTS = ("terminal", "json")
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 app = typer.Typer(
-    cls=Front, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP, no_args_is_help=True
+    cls=Front, rich_markup_mode=None, pretty_exceptions_enable=False, context_settings=HELP, invoke_without_command=True
 )
 
 Format = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal, json or markdown.")]
@@ -60,9 +60,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def front(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="The version.")] = False,
 ) -> None:
     """Says why a GPU node is broken or slow, what to do first, and what could not be seen."""
+    if context.invoked_subcommand is None:
+        deliver(context.get_help() + "\n", None)
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -92,7 +96,9 @@ def scan(
     since: Annotated[str, typer.Option(metavar="boot|TIME", help="How far back the kernel log counts: 2h, 3d.")] = (
         "boot"
     ),
-    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="All evidence; -vv every outcome.")] = 0,
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, show_default=False, help="All evidence; -vv every outcome.")
+    ] = 0,
     ascii: Ascii = False,
     no_color: NoColor = False,
     quiet: Quiet = False,

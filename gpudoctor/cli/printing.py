@@ -43,7 +43,7 @@ def facts_text(facts: Facts, form: str, look: Look) -> str:
     if form == "json":
         from gpudoctor.render.json import dumped
 
-        return dumped({kind.__name__: facts.one(kind) for kind in facts.kinds()})
+        return dumped({kind.__name__: facts.one(kind) for kind in sorted(facts.kinds(), key=str)})
     from gpudoctor.render import facts as page
 
     return page.render(facts, look.screen())

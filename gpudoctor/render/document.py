@@ -31,9 +31,7 @@ def _lines(document: Document, screen: Screen) -> Iterator[Text]:
 
 def _block(block: Block, number: int, section: Section, screen: Screen, width: int) -> Iterator[Text]:
     if isinstance(block, Step):
-        words = screen.text(block.do)
-        if block.price:
-            words.append_text(screen.text(f"  ({block.price})", "note"))
+        words = Text.assemble(screen.text(block.do), (f"  ({block.price})" if block.price else "", "note"))
         yield from screen.hanging(Text(f"{number}  "), words, width)
         for line in screen.verbatim(block.command, "command") if block.command else ():
             yield Text.assemble(("   $ ", "note"), line)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gpudoctor.knowledge import Fix, Row, UnknownCode
-from gpudoctor.render.panel import DISRUPTIONS
+from gpudoctor.render.panel import price
 
 if TYPE_CHECKING:
     from gpudoctor.catalog import Catalog
@@ -102,8 +102,8 @@ def _related(code: str, catalog: Catalog) -> Entry:
 
 
 def _step(fix: Fix) -> Step:
-    price = ", ".join(filter(None, ("as root" if fix.needs_root else "", DISRUPTIONS[fix.disruption])))
-    return Step(placeholders(fix.do), price, placeholders(fix.command) if fix.command else None)
+    command = placeholders(fix.command) if fix.command else None
+    return Step(placeholders(fix.do), price(fix.needs_root, fix.disruption), command)
 
 
 def placeholders(template: str) -> str:

@@ -39,7 +39,7 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("utf-8", "backslashreplace")
     if isinstance(value, Unread):
-        return json_safe(dict(unread=value.gap, where=value.where, detail=value.detail, remedy=value.remedy))
+        return json_safe({"unread": value.gap, "where": value.where, "detail": value.detail, "remedy": value.remedy})
     if isinstance(value, Mapping):
         return {json_safe(str(key)): json_safe(held) for key, held in value.items()}
     if isinstance(value, AbstractSet):

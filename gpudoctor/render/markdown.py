@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from gpudoctor.render.markup import code, escaped, fenced
-from gpudoctor.render.panel import DISRUPTIONS
+from gpudoctor.render.panel import price
 from gpudoctor.render.stack import gpu_names
 from gpudoctor.render.story import Root, explained_by, gaps_of, roots_of
 from gpudoctor.render.terminal import note, summary
@@ -23,7 +23,7 @@ def render(report: Report, *, verbosity: int = 0, quiet: bool = False) -> str:
         lines += ["", *_root(root, number, verbosity)]
     if not quiet:
         lines += _could_not_tell(report)
-        lines += ["", escaped(summary(report))]
+        lines += ["", f"{escaped(summary(report))} Exit code {report.exit_code}."]
     return "\n".join(lines).strip() + "\n" if any(lines) else ""
 
 
@@ -89,8 +89,8 @@ def _steps(finding: Finding) -> Iterator[str]:
         yield "To do:"
         yield ""
     for number, fix in enumerate(finding.fixes, 1):
-        price = ", ".join(filter(None, ("as root" if fix.needs_root else "", DISRUPTIONS[fix.disruption])))
-        yield f"{number}. {escaped(fix.do)}{f' *({price})*' if price else ''}"
+        cost = price(fix.needs_root, fix.disruption)
+        yield f"{number}. {escaped(fix.do)}{f' *({cost})*' if cost else ''}"
         if fix.command:
             yield from (f"   {line}" for line in ["", *fenced(fix.command), ""])
     if finding.verify:
@@ -103,8 +103,6 @@ def _steps(finding: Finding) -> Iterator[str]:
 def _could_not_tell(report: Report) -> Iterator[str]:
     gaps = gaps_of(report)
     if gaps:
-        yield ""
-        yield "## Could not tell"
-        yield ""
+        yield from ("", "## Could not tell", "")
     for group in gaps:
         yield f"- {escaped(group.reason)}: {', '.join(code(check) for check in group.checks)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 from rich.text import Text
 
@@ -28,7 +29,7 @@ def panel(root: Root, screen: Screen, title: str, verbosity: int) -> Iterator[Te
     glyphs, finding = screen.glyphs, root.first
     inner = screen.width - 6
     sure = f" {finding.severity} {glyphs.dot} {finding.confidence} "
-    filler = glyphs.across * (inner - len(title) - len(sure) - 1)
+    filler = glyphs.across * (inner - len(title) - len(sure) - 2)
     top = Text.assemble(
         (f" {glyphs.top_left}{glyphs.across} ", "frame"),
         (title, "title"),
@@ -80,34 +81,43 @@ def also(root: Root, screen: Screen, verbosity: int) -> Text:
 
 
 def seen(evidence: Sequence[Evidence], screen: Screen, width: int, verbosity: int) -> list[Text]:
-    """Source and text side by side where they fit; a source is not repeated for the lines under it."""
+    """A source and its text side by side where they fit; a source of several lines stands above them."""
     shown = evidence if verbosity else evidence[:EVIDENCE_SHOWN]
     lines: list[Text] = []
-    before = None
-    for each in shown:
-        words = screen.text(f"{each.time}  {each.text}" if each.time else each.text, "evidence")
-        place = f"{each.source}:{each.line}" if each.line else each.source
-        source = screen.text(place, "note")
-        if each.source == before:
-            lines += screen.hanging(Text("  "), words, width)
-        elif source.cell_len + 3 + words.cell_len <= width:
-            lines.append(Text.assemble(source, "   ", words))
-        else:
-            lines += screen.wrapped(source, width)
-            lines += screen.hanging(Text("  "), words, width)
-        before = each.source
+    for source, group in groupby(shown, key=lambda each: each.source):
+        several = list(group)
+        words = [_witness(each, screen) for each in several]
+        name = screen.text(source, "note")
+        if len(several) == 1 and name.cell_len + 3 + words[0].cell_len <= width:
+            lines.append(Text.assemble(name, "   ", words[0]))
+            continue
+        lines += screen.wrapped(name, width)
+        for each in words:
+            lines += screen.hanging(Text("  "), each, width)
     if len(evidence) > len(shown):
         lines.append(screen.text(f"{screen.glyphs.more} {len(evidence) - len(shown)} more, with -v", "note"))
     return lines
 
 
+def _witness(evidence: Evidence, screen: Screen) -> Text:
+    time = Text.assemble(screen.text(evidence.time, "note"), "  ") if evidence.time else Text()
+    return Text.assemble(time, screen.text(evidence.text, "evidence"))
+
+
+def step(fix: Fix, screen: Screen) -> Text:
+    cost = price(fix.needs_root, fix.disruption)
+    return Text.assemble(screen.text(fix.do), (f"  ({cost})" if cost else "", "note"))
+
+
+def price(needs_root: bool, disruption: str) -> str:
+    """What a step takes: `as root, reboot`; empty where it takes nothing."""
+    return ", ".join(filter(None, ("as root" if needs_root else "", DISRUPTIONS[disruption])))
+
+
 def _steps(fixes: Sequence[Fix], screen: Screen, width: int) -> list[Text]:
     lines: list[Text] = []
     for number, fix in enumerate(fixes, 1):
-        words = screen.text(fix.do)
-        if price := ", ".join(filter(None, ("as root" if fix.needs_root else "", DISRUPTIONS[fix.disruption]))):
-            words.append_text(screen.text(f"  ({price})", "note"))
-        lines += screen.hanging(Text(f"{number}  "), words, width)
+        lines += screen.hanging(Text(f"{number}  "), step(fix, screen), width)
         for command in screen.verbatim(fix.command, "command") if fix.command else ():
             lines += screen.hanging(Text("   $ ", "note"), command, width)
     return lines

@@ -20,12 +20,16 @@ PLATFORMS = {"darwin": "macOS", "win32": "Windows"}
 
 def head(report: Report, screen: Screen) -> Iterator[Text]:
     """One line where the width allows it."""
-    line = Text()
+    line = Text(" ")
     for part in _parts(report, screen):
-        if line.cell_len and line.cell_len + part.cell_len + 3 > screen.width:
+        if line.plain.strip() and line.cell_len + part.cell_len + 3 > screen.width:
             yield line
             line = Text("   ")
-        line = Text.assemble(line, "   " if line.plain.strip() else "" if line.plain else " ", part)
+        first, *rest = screen.wrapped(part, screen.width - 4)
+        line = Text.assemble(line, "   " if line.plain.strip() else "", first)
+        for more in rest:
+            yield line
+            line = Text.assemble("   ", more)
     yield line
 
 

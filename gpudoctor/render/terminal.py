@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from gpudoctor.render.panel import DISRUPTIONS, also, headline, panel
+from gpudoctor.render.panel import also, headline, panel, step
 from gpudoctor.render.screen import Screen
 from gpudoctor.render.stack import PLATFORMS, head, stack
 from gpudoctor.render.story import GapGroup, Root, counted, gaps_of, roots_of
@@ -24,8 +24,9 @@ def render(report: Report, screen: Screen, *, verbosity: int = 0, quiet: bool = 
 def _page(report: Report, screen: Screen, verbosity: int) -> Iterator[Text]:
     yield from head(report, screen)
     yield Text()
-    yield from stack(report, screen)
-    yield Text()
+    if report.layers:
+        yield from stack(report, screen)
+        yield Text()
     if words := note(report):
         yield from _indented(screen.wrapped(words, screen.width - 2))
         yield Text()
@@ -33,14 +34,16 @@ def _page(report: Report, screen: Screen, verbosity: int) -> Iterator[Text]:
         yield from _findings(report, screen, verbosity)
         yield Text()
     gaps = gaps_of(report)
-    inline = len(gaps) == 1 and not report.findings and len(summary(report, gaps)) + 2 <= screen.width
+    inline = len(gaps) == 1 and not report.findings and len(summary(report, gaps)) + 11 <= screen.width
     if gaps and not (inline and not verbosity):
         yield from _could_not_tell(gaps, screen, verbosity)
         yield Text()
     if verbosity > 1:
         yield from _outcomes(report, screen)
         yield Text()
-    yield from _indented(screen.wrapped(summary(report, gaps if inline and not verbosity else ()), screen.width - 2))
+    told = screen.text(summary(report, gaps if inline and not verbosity else ()))
+    told.append(f"   exit {report.exit_code}", "note")
+    yield from _indented(screen.wrapped(told, screen.width - 2))
 
 
 def note(report: Report) -> str:
@@ -58,7 +61,7 @@ def note(report: Report) -> str:
             "modules are out of reach from here; what NVML answers is examined."
         )
     if machine.gpus == ():
-        return "There is no GPU on this node: none on the PCI bus and none that NVML lists. Checked is what is left."
+        return "There is no GPU on this node: none on the PCI bus and none that NVML lists. The rest was checked."
     return ""
 
 
@@ -92,9 +95,7 @@ def _further(root: Root, screen: Screen) -> Iterator[Text]:
     if len(root.findings) > 1:
         yield from _under(screen, "also", also(root, screen, 0), width)
     if finding.fixes:
-        first = finding.fixes[0]
-        price = DISRUPTIONS[first.disruption]
-        yield from _under(screen, "do", screen.text(f"{first.do}{f'  ({price})' if price else ''}"), width)
+        yield from _under(screen, "do", step(finding.fixes[0], screen), width)
     yield from _under(screen, "more", screen.text(f"gpudoctor explain {finding.code}", "command"), width)
     if root.symptoms:
         codes = ", ".join(dict.fromkeys(symptom.code for symptom in root.symptoms))
@@ -107,13 +108,14 @@ def _under(screen: Screen, label: str, words: Text, width: int) -> Iterator[Text
 
 def _worth_knowing(root: Root, screen: Screen, verbosity: int) -> Iterator[Text]:
     finding = root.first
-    lead = Text.assemble((f" {screen.glyphs.info} info  ", "info"), screen.text(f"{finding.code}   ", "code"))
+    lead = Text.assemble((f" {screen.glyphs.info} info  ", "info"), screen.text(finding.code, "code"), "   ")
     if lead.cell_len > screen.width // 2:
         yield lead
         lead = Text(" " * 9)
     words = finding.title
     if len(root.findings) > 1:
-        words += f", also {also(root, screen, verbosity).plain}"
+        others = also(root, screen, verbosity).plain if verbosity else f"on {counted(len(root.findings) - 1, 'other')}"
+        words += f"; also {others}"
     yield from screen.hanging(lead, words, screen.width - 1)
 
 
@@ -122,14 +124,19 @@ def _could_not_tell(gaps: tuple[GapGroup, ...], screen: Screen, verbosity: int) 
     shown = gaps if verbosity else gaps[:GAPS_SHOWN]
     for group in shown:
         lead = Text(f"   {screen.glyphs.unknown} ", "unknown")
-        yield from screen.hanging(lead, f"{group.reason}: {_whose(group, screen, verbosity)}", screen.width - 1)
+        reason, whose = screen.text(group.reason), screen.text(_whose(group, verbosity), "note")
+        if lead.cell_len + reason.cell_len + 3 + whose.cell_len < screen.width:
+            yield Text.assemble(lead, reason, "   ", whose)
+            continue
+        yield from screen.hanging(lead, reason, screen.width - 1)
+        yield from _indented(screen.wrapped(whose, screen.width - 10), 9)
     if len(gaps) > len(shown):
         more = counted(len(gaps) - len(shown), "more reason")
         checks = counted(sum(len(g.outcomes) for g in gaps[len(shown) :]), "check")
         yield Text(f"   {screen.glyphs.more} {more} for {checks}, with -v", "note")
 
 
-def _whose(group: GapGroup, screen: Screen, verbosity: int) -> str:
+def _whose(group: GapGroup, verbosity: int) -> str:
     if len(group.outcomes) == 1:
         outcome = group.outcomes[0]
         return outcome.check if outcome.subject.kind == "node" else f"{outcome.check} for {outcome.subject.label}"
@@ -164,10 +171,10 @@ def summary(report: Report, gaps: tuple[GapGroup, ...] = ()) -> str:
     elif clear:
         found = f"No findings: {clear} clear"
     elif untold:
-        return f"Nothing could be examined: {untold} could not tell{why}.   exit {report.exit_code}"
+        return f"Nothing could be examined: {untold} could not tell{why}."
     else:
         found = "Nothing to examine"
-    return f"{found}{blind}.   exit {report.exit_code}"
+    return f"{found}{blind}."
 
 
 def _tally(report: Report) -> Iterator[str]:
