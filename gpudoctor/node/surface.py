@@ -59,18 +59,24 @@ class Node(Protocol):
 
     def read(self, path: str) -> Reading[bytes]:
         """A file's whole content. /dev/kmsg is read to its present end, one record a line."""
+        ...
 
     def list(self, path: str) -> Reading[tuple[str, ...]]:
         """The names in a directory, sorted."""
+        ...
 
     def link(self, path: str) -> Reading[str]:
         """A symbolic link's target, as written."""
+        ...
 
     def stat(self, path: str) -> Reading[Stat]:
         """What kind of entry it is and who may use it."""
+        ...
 
     def run(self, argv: Sequence[str], seconds: float = 5.0) -> Reading[Output]:
         """A command's output. Only for what no file says."""
+        ...
 
     def nvml(self, calls: Sequence[NvmlCall]) -> tuple[Reading[Any], ...]:
         """The answers in the order of the calls, as plain JSON values; calls on several GPUs overlap."""
+        ...
