@@ -1,0 +1,164 @@
+"""GPUs counted four times: on the bus, taken by the driver, with a device node, seen by NVML."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpudoctor.check import check
+from gpudoctor.facts.driver import DeviceNode, DeviceNodes, DriverGpu, NvidiaDriver
+from gpudoctor.facts.machine import Machine
+from gpudoctor.facts.nvml import Nvml
+from gpudoctor.facts.pci import Inventory, PciDevice
+from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Subject
+from gpudoctor.knowledge import table
+from gpudoctor.unread import Unread
+from gpudoctor_checks.driver.modules import nvidia_gpus
+from gpudoctor_checks.gpu_models import PACK
+
+DISPLAY = 0x03
+
+
+@check("NO_GPU")
+def no_gpu(inventory: Inventory, machine: Machine) -> Iterator[Finding]:
+    """Neither the bus nor NVML shows a GPU that could compute."""
+    devices = inventory.devices.values()
+    if any(d.kind == "gpu" for d in devices) or inventory.get("gpu_indices"):
+        return
+    if str(machine.get("virtualization", "")).startswith("wsl"):
+        return  # the GPU sits behind /dev/dxg, not on this bus
+    others = [d for d in devices if d.get("class_code", 0) >> 16 == DISPLAY]
+    yield Finding(
+        NODE,
+        evidence=[Evidence("/sys/bus/pci/devices", f"{len(devices)} devices, none of them a GPU that can compute")],
+        devices=len(devices),
+        nics=sum(d.kind == "nic" for d in devices),
+        displays=[d.bus_id for d in others],
+        action="vm" if machine.get("virtualization") == "vm" else "bare",
+    )
+
+
+@check("NO_GPU")
+def no_gpu_in_this_container(nodes: DeviceNodes, inventory: Inventory, machine: Machine) -> Iterator[Finding]:
+    """The host has GPUs; this container was given none."""
+    if not machine.container or _gpu_nodes(nodes):
+        return
+    gpus = nvidia_gpus(inventory)
+    if gpus and not inventory.get("gpu_indices"):
+        yield Finding(
+            NODE,
+            evidence=[Evidence("/dev", "no nvidia0, nvidia1, ..."), *(e for gpu in gpus for e in gpu.seen("driver"))],
+            devices=len(inventory.devices),
+            on_bus=[gpu.bus_id for gpu in gpus],
+            action="container",
+        )
+
+
+def _gpu_nodes(nodes: DeviceNodes) -> list[str]:
+    """Nodes of single GPUs that are there, or that could not be looked for."""
+    return [path for path, node in nodes.nodes.items() if path[-1].isdecimal() and node is not None]
+
+
+@check("GPU_NOT_IN_NVML", "GPU_EXCLUDED")
+def missing_from_nvml(
+    inventory: Inventory, nvml: Nvml, gpus: tuple[DriverGpu, ...], nodes: DeviceNodes
+) -> Iterator[Finding]:
+    """NVML answers, and does not list a GPU that the driver holds."""
+    taken = {gpu.bus_id: gpu for gpu in gpus}
+    for device in nvidia_gpus(inventory):
+        gpu = taken.get(device.bus_id)
+        if gpu is not None and gpu.get("excluded"):
+            yield Finding(device.subject, code="GPU_EXCLUDED", evidence=gpu.seen("excluded"), model=gpu.get("model"))
+        elif device.driver == "nvidia" and device.bus_id not in nvml.bus_ids.values() and _allotted(gpu, nodes):
+            silent = nvml.get("silent", {})
+            yield Finding(
+                inventory.subject(device.bus_id),
+                evidence=[
+                    *device.seen("driver"),
+                    Evidence(nvml.source("bus_ids"), f"lists {', '.join(sorted(nvml.bus_ids.values())) or 'no GPU'}"),
+                    *(Evidence(f"{nvml.source('silent')} {index}", str(gap)) for index, gap in silent.items()),
+                ],
+                seen=len(nvml.bus_ids),
+                on_bus=len(nvidia_gpus(inventory)),
+                model=gpu.get("model") if gpu else None,
+            )
+
+
+def _allotted(gpu: DriverGpu | None, nodes: DeviceNodes) -> bool:
+    """Whether this user could open the GPU at all: in a container or a Slurm job often only some."""
+    if gpu is None:
+        return False
+    node = nodes.nodes.get(f"/dev/nvidia{gpu.get('minor')}")
+    return isinstance(node, DeviceNode) and node.readable and node.writable
+
+
+@check("GPU_MISSING_FROM_BUS")
+def fewer_than_the_board_carries(inventory: Inventory, machine: Machine) -> Iterator[Finding]:
+    """A baseboard's NVSwitches are all there, and not all of its GPUs."""
+    if machine.virtualization is not None:
+        return  # a guest is given what its owner paid for
+    devices = list(inventory.devices.values())
+    gpus = nvidia_gpus(inventory)
+    for board in table(PACK, "gpus")["baseboards"]:
+        switches = [d for d in devices if d.kind == "nvswitch" and d.device_id == board["device_id"]]
+        boards, odd = divmod(len(switches), board["switches"])
+        expected = boards * board["gpus"]
+        if boards and not odd and len(gpus) < expected:
+            yield Finding(
+                NODE,
+                confidence=Confidence.LIKELY,
+                evidence=[
+                    Evidence("/sys/bus/pci/devices", f"{len(switches)} NVSwitches of {board['name']}"),
+                    Evidence("/sys/bus/pci/devices", f"{len(gpus)} GPUs: {', '.join(gpu.bus_id for gpu in gpus)}"),
+                ],
+                found=len(gpus),
+                expected=expected,
+                missing=expected - len(gpus),
+                board=board["name"],
+                switches=len(switches),
+            )
+
+
+@check("DEVICE_NODES_MISSING")
+def absent_nodes(nodes: DeviceNodes, driver: NvidiaDriver, inventory: Inventory, machine: Machine) -> Iterator[Finding]:
+    """A node is absent, and nothing here creates it on demand."""
+    absent = [path for path, node in nodes.nodes.items() if node is None and _due(path, driver)]
+    if machine.container:
+        given = _gpu_nodes(nodes)
+        absent = [path for path in absent if given and not path[-1].isdecimal()]
+    elif not absent or not _bound(inventory) or driver.loader:
+        return  # nvidia-modprobe makes them when the first program asks
+    if absent:
+        yield Finding(
+            NODE,
+            evidence=[*(Evidence(path, "absent") for path in absent), *driver.seen("version")],
+            nodes=absent,
+            action="container" if machine.container else "node",
+        )
+        return
+    for node in nodes.nodes.values():
+        if isinstance(node, Unread):
+            raise node
+
+
+def _due(path: str, driver: NvidiaDriver) -> bool:
+    return path != "/dev/nvidia-uvm" or "nvidia_uvm" in driver.get("modules", {})
+
+
+def _bound(inventory: Inventory) -> list[PciDevice]:
+    return [gpu for gpu in nvidia_gpus(inventory) if gpu.driver == "nvidia"]
+
+
+@check("PERMISSION_DENIED")
+def closed_nodes(nodes: DeviceNodes, machine: Machine) -> Iterator[Finding]:
+    """A node is there, and this user may not open it for reading and writing."""
+    for path, node in nodes.nodes.items():
+        if isinstance(node, DeviceNode) and not (node.readable and node.writable):
+            yield Finding(
+                Subject("device_node", path, path),
+                evidence=[
+                    Evidence(path, f"mode {node.mode:04o}, owner {node.uid}:{node.gid}; this user is {machine.uid}")
+                ],
+                mode=f"{node.mode:04o}",
+                gid=node.gid,
+                uid=machine.uid,
+            )

@@ -1,0 +1,111 @@
+"""The NVIDIA kernel modules: loaded, bound to the GPUs, and of the kind that these GPUs take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpudoctor.check import check
+from gpudoctor.facts.driver import DriverGpu, NvidiaDriver
+from gpudoctor.facts.machine import Machine
+from gpudoctor.facts.pci import Inventory, PciDevice
+from gpudoctor.finding import NODE, Confidence, Finding
+from gpudoctor.knowledge import table
+from gpudoctor.unread import Unread
+from gpudoctor_checks.gpu_models import PACK, generation_of
+
+NVIDIA = 0x10DE
+PASSED_THROUGH = ("vfio-pci", "pci-stub", "xen-pciback", "nvgrace_gpu_vfio_pci")
+
+
+def nvidia_gpus(inventory: Inventory) -> list[PciDevice]:
+    return [d for d in inventory.devices.values() if d.kind == "gpu" and d.vendor_id == NVIDIA]
+
+
+@check("DRIVER_NOT_LOADED", "GPU_NOT_BOUND", "GPU_PASSED_THROUGH")
+def unserved_gpus(driver: NvidiaDriver, inventory: Inventory) -> Iterator[Finding]:
+    """An NVIDIA GPU is on the bus and NVIDIA's module does not drive it."""
+    gpus = nvidia_gpus(inventory)
+    for gpu in gpus:
+        if gpu.driver in PASSED_THROUGH:
+            yield Finding(gpu.subject, code="GPU_PASSED_THROUGH", evidence=gpu.seen("driver"), driver=gpu.driver)
+    waiting = [gpu for gpu in gpus if gpu.driver not in (*PASSED_THROUGH, "nvidia")]
+    if waiting and not driver.loaded:
+        yield Finding(
+            NODE,
+            code="DRIVER_NOT_LOADED",
+            evidence=[*driver.seen("loaded"), *(each for gpu in waiting for each in gpu.seen("driver"))],
+            gpus=[gpu.bus_id for gpu in waiting],
+            count=len(waiting),
+            kernel_release=driver.get("kernel_release"),
+            module_files=list(driver.get("module_files", ())),
+            action=_how_to_load(driver),
+        )
+    for gpu in waiting:
+        if driver.loaded and gpu.driver is None:
+            yield Finding(
+                inventory.subject(gpu.bus_id),
+                code="GPU_NOT_BOUND",
+                evidence=[*gpu.seen("driver"), *driver.seen("version")],
+                version=driver.get("version"),
+            )
+
+
+def _how_to_load(driver: NvidiaDriver) -> str:
+    files = driver.reading("module_files")
+    if isinstance(files, Unread):
+        return "unknown"
+    if files:
+        return "load"
+    return "build" if driver.get("libraries") else "install"
+
+
+@check("UVM_MISSING")
+def no_unified_memory(driver: NvidiaDriver, inventory: Inventory) -> Iterator[Finding]:
+    """nvidia_uvm is not loaded, and nothing here loads it when a program starts CUDA."""
+    if not driver.loaded or "nvidia_uvm" in driver.modules or "nvidia_vgpu_vfio" in driver.modules:
+        return
+    if any(gpu.driver == "nvidia" for gpu in nvidia_gpus(inventory)) and not driver.loader:
+        yield Finding(NODE, evidence=[*driver.seen("loader"), *driver.seen("version")], modules=sorted(driver.modules))
+
+
+@check("OPEN_KERNEL_MODULE_REQUIRED", "GPU_UNSUPPORTED_BY_DRIVER")
+def wrong_kind_of_module(driver: NvidiaDriver, inventory: Inventory) -> Iterator[Finding]:
+    """The GPU's generation is served only by the other kind of module, or by an older branch."""
+    if not driver.loaded:
+        return
+    rules = table(PACK, "drivers")["generations"]
+    branch = int(driver.version.partition(".")[0])
+    for gpu in nvidia_gpus(inventory):
+        generation = generation_of(gpu.device_id)
+        rule = rules.get(generation)
+        if rule is None or gpu.bus_id in inventory.get("gpu_indices", {}) or gpu.driver in PASSED_THROUGH:
+            continue  # NVML lists it: whatever the table says, it works
+        last = rule.get("last_branch")
+        values = {"generation": generation, "version": driver.version, "last_branch": last}
+        seen = [*driver.seen("version", "open_module"), *gpu.seen("device_id")]
+        subject = inventory.subject(gpu.bus_id)
+        if last is not None and branch > last:
+            yield Finding(subject, code="GPU_UNSUPPORTED_BY_DRIVER", evidence=seen, action="older_branch", **values)
+        elif driver.open_module and not rule["open"]:
+            yield Finding(subject, code="GPU_UNSUPPORTED_BY_DRIVER", evidence=seen, action="proprietary", **values)
+        elif not driver.open_module and not rule["proprietary"]:
+            yield Finding(subject, code="OPEN_KERNEL_MODULE_REQUIRED", evidence=seen, **values)
+
+
+@check("GSP_FIRMWARE_MISSING")
+def no_firmware_file(
+    driver: NvidiaDriver, gpus: tuple[DriverGpu, ...], inventory: Inventory, machine: Machine
+) -> Iterator[Finding]:
+    """A GPU did not start, and the firmware of this very version is nowhere the kernel looks."""
+    if not driver.loaded or not driver.open_module or machine.container:
+        return  # the proprietary module can do without; a container has its own /lib/firmware
+    if any(driver.firmware.values()):
+        return
+    for gpu in gpus:
+        if gpu.bus_id not in inventory.gpu_indices and gpu.firmware is None:
+            yield Finding(
+                gpu.subject,
+                confidence=Confidence.LIKELY,
+                evidence=[*driver.seen("firmware", "version"), *gpu.seen("firmware")],
+                version=driver.version,
+            )

@@ -1,0 +1,54 @@
+"""GPUs and NVSwitches that no longer answer on the bus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from gpudoctor.check import check
+from gpudoctor.facts.driver import DriverGpu
+from gpudoctor.facts.pci import Inventory
+from gpudoctor.finding import Finding
+from gpudoctor.unread import Unread
+
+CODES = {"gpu": "GPU_FELL_OFF_BUS", "nvswitch": "NVSWITCH_FELL_OFF_BUS"}
+PASSED_THROUGH = ("vfio-pci", "pci-stub", "xen-pciback")  # a guest that resets its device makes it silent for a while
+
+
+@check("GPU_FELL_OFF_BUS", "NVSWITCH_FELL_OFF_BUS")
+def silent_on_the_bus(inventory: Inventory) -> Iterator[Finding]:
+    """The device's configuration space reads as all ones: nothing answers at its address."""
+    devices = inventory.devices
+    gaps = []
+    for device in devices.values():
+        if device.kind not in CODES or device.get("driver") in PASSED_THROUGH:
+            continue
+        gone = device.reading("config_gone")
+        if isinstance(gone, Unread):
+            gaps.append(gone)
+        elif gone:
+            above = [bus_id for bus_id in device.get("path", ()) if bus_id in devices]
+            silent = [bus_id for bus_id in above if devices[bus_id].get("config_gone")]
+            yield Finding(
+                device.subject,
+                code=CODES[device.kind],
+                evidence=device.seen("config_gone", "driver"),
+                bridges_gone=silent,
+                action="bridge" if silent else "device",
+            )
+    for gap in gaps[:1]:
+        raise gap
+
+
+@check("GPU_FELL_OFF_BUS")
+def removed_from_the_bus(gpus: tuple[DriverGpu, ...], inventory: Inventory) -> Iterator[Finding]:
+    """The driver still keeps a GPU that the bus no longer lists: it was unplugged, or its port went down."""
+    for gpu in gpus:
+        if gpu.bus_id not in inventory.devices:
+            listed = [d.bus_id for d in inventory.devices.values() if d.kind == "gpu"]
+            yield Finding(
+                gpu.subject,
+                evidence=gpu.seen("model"),
+                gpus_on_bus=listed,
+                bridges_gone=[],
+                action="removed",
+            )
