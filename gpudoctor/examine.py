@@ -64,21 +64,21 @@ def examine(
             if not on(subject):
                 continue
             start = time.perf_counter()
-            yielded: list[Finding] = []
-            gap = arguments if isinstance(arguments, Unread) else _run(check, arguments, yielded)
-            own = [f for f in yielded if wanted(f.code or check.name) and on(f.subject)]
-            found += [_join(check, f, knowledge) for f in own]
+            own: list[Found] = []
+            gap = arguments if isinstance(arguments, Unread) else _run(check, arguments, knowledge, own)
+            own = [f for f in own if wanted(f.code) and on(f.finding.subject)]
+            found += own
             outcome: OutcomeName = "found" if own else "could_not_tell" if gap else "clear"
             ms = round((time.perf_counter() - start) * 1e3, 3)
             outcomes.append(Outcome(check.name, check.layer, subject, outcome, None if own else gap, ms))
     return Examination(tuple(found), tuple(outcomes))
 
 
-def _run(check: Check, arguments: dict[str, Any], yielded: list[Finding]) -> Unread | None:
-    """Fill `yielded`; what a check said before it met a gap stands."""
+def _run(check: Check, arguments: dict[str, Any], knowledge: Knowledge, own: list[Found]) -> Unread | None:
+    """Fill `own`; what a check said before it met a gap stands."""
     try:
         for finding in check.function(**arguments):
-            yielded.append(finding)  # noqa: PERF402 (what came before an error must stay)
+            own.append(_join(check, finding, knowledge))
     except Unread as gap:
         return gap
     except Exception as error:  # a defect in one check must not cost the other checks
