@@ -39,7 +39,7 @@ def attempt(function: str, gpu: int | None, args: Iterable[int | str]) -> Outcom
     try:
         return ("ok", _call(function, gpu, [_argument(a) for a in args]))
     except pynvml.NVMLError as error:
-        return ("nvml", error_name(error.value), _text(error))
+        return ("nvml", error_name(vars(error)["value"]), _text(error))
     except Missing as error:
         return ("unsupported", str(error))
     except MemoryError:
@@ -117,6 +117,11 @@ def _filled(function: str, first: list[Any]) -> Any:
     raise pynvml.NVMLError(code)
 
 
+def _listed(gpu: Any) -> int:
+    """A handle has no meaning outside of its process; that there is one has."""
+    return int(pynvml.nvmlDeviceGetIndex(_handle(gpu) if isinstance(gpu, int) else gpu))
+
+
 def _fields(handle: Any, *ids: int) -> list[list[Any]]:
     """[fieldId, nvmlReturn, value] for each; the value is None where its return code is not 0."""
     answers = pynvml.nvmlDeviceGetFieldValues(handle, list(ids))
@@ -157,6 +162,7 @@ def _or_none(read: Callable[[Any], Any], handle: Any) -> Any:
 
 
 FORMS: dict[str, Callable[..., Any]] = {
+    "nvmlDeviceGetHandleByIndex": _listed,
     "nvmlDeviceGetFieldValues": _fields,
     "nvmlDeviceGetSamples": _samples,
     "nvmlDeviceGetMigDeviceHandleByIndex": _mig_device,

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from gpudoctor.node.worker import ANSWERS, COMMANDS
@@ -124,7 +123,7 @@ def _pipe() -> tuple[int, int]:
 
 def _paths() -> list[str]:
     """Where the child finds this package and the bindings; it looks nowhere else."""
-    found = [str(Path(__file__).parents[2])]
+    found = [os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))]
     bindings = importlib.util.find_spec("pynvml")
     if bindings is not None and bindings.origin is not None:
         found.append(os.path.dirname(bindings.origin))
