@@ -96,3 +96,15 @@ def no_export_between_nodes(imex: Imex, inventory: Inventory) -> Iterator[Findin
         yield Finding(
             NODE, evidence=imex.seen("running", "configured", "channels"), configured=imex.get("configured", False)
         )
+
+
+@check("FABRIC_NOT_READY")
+def fabric_stuck(fabric: GpuFabric, manager: FabricManager, machine: Machine) -> Iterator[Finding]:
+    """A fabric manager runs, or its work is done, and this GPU still has no fabric."""
+    failed = fabric.state == "completed" and fabric.status != 0
+    early = machine.now - machine.get("booted", 0.0) < STARTING_SECONDS
+    stuck = fabric.state in NOT_READY and manager.get("running") and not early
+    if failed or stuck:
+        yield Finding(
+            fabric.subject, evidence=fabric.seen("state", "status"), state=fabric.state, status=fabric.get("status")
+        )

@@ -32,6 +32,7 @@ def silent_on_the_bus(inventory: Inventory) -> Iterator[Finding]:
                 device.subject,
                 code=CODES[device.kind],
                 evidence=device.seen("config_gone", "driver"),
+                bus_id=device.bus_id,
                 bridges_gone=silent,
                 action="bridge" if silent else "device",
             )
@@ -49,6 +50,7 @@ def removed_from_the_bus(gpus: tuple[DriverGpu, ...], inventory: Inventory) -> I
                 gpu.subject,
                 evidence=gpu.seen("model"),
                 gpus_on_bus=listed,
+                bus_id=gpu.bus_id,
                 bridges_gone=[],
                 action="removed",
             )
