@@ -14,7 +14,12 @@ Question = tuple[Any, ...]  # an NVML function, then its arguments after the han
 Answers = Mapping[str, Reading[Any]]
 
 _GAPS = {3: Gap.UNSUPPORTED, 13: Gap.UNSUPPORTED, 2: Gap.UNSUPPORTED, 4: Gap.DENIED, 15: Gap.LOST}  # nvmlReturn_t
-_NAMES = {2: "NVML_ERROR_INVALID_ARGUMENT", 3: "NVML_ERROR_NOT_SUPPORTED", 4: "NVML_ERROR_NO_PERMISSION"}
+_NAMES = {
+    2: "NVML_ERROR_INVALID_ARGUMENT",
+    999: "NVML_ERROR_UNKNOWN",
+    3: "NVML_ERROR_NOT_SUPPORTED",
+    4: "NVML_ERROR_NO_PERMISSION",
+}
 _NOT_A_VALUE = 0xFFFF_FFFF_FFFF_FFFF
 
 

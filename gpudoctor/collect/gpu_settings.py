@@ -30,9 +30,9 @@ MODES: dict[int, ComputeMode] = {
 VIRTUALIZATION: dict[int, Virtualization] = {0: "none", 1: "passthrough", 2: "vgpu", 3: "host_vgpu", 4: "host_vsga"}
 MIG_DEVICES = 7  # the most instances that any GPU can be cut into
 
-# A100, H100 PCIe, H200, B200, GB200, L4, L40S, T4, V100, P100, Tesla K80, RTX PRO 6000 Blackwell Server Edition
 _SERVER = re.compile(
-    r"\b(Tesla|[ABHLPTV]\d{1,3}[A-Z]?|G[BH]\d{3}|[BH]\d{3}A?|A\d{3}X|K\d{2}|Server Edition|HGX|DGX Spark)\b"
+    r"\b(Tesla|HGX|Server Edition|A(2|10|10G|10M|16|30|30X|40|100|100X|800)|L(2|4|20|40|40S|40G)|H(20|100|200|800)"
+    r"|B(100|200|300)|G[BH][23]00|P(4|40|100)|T4|V100)\b"
 )
 _DESK = re.compile(r"GeForce|Quadro|TITAN|RTX A?\d|Laptop|Workstation|Max-Q")
 

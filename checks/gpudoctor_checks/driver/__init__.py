@@ -1,0 +1,1 @@
+"""Modules, services and the health that NVML tells of."""

@@ -1,0 +1,1 @@
+"""What the kernel log and the devices under it tell."""
