@@ -68,7 +68,7 @@ def no_unified_memory(driver: NvidiaDriver, inventory: Inventory) -> Iterator[Fi
         yield Finding(NODE, evidence=[*driver.seen("loader"), *driver.seen("version")], modules=sorted(driver.modules))
 
 
-@check("OPEN_KERNEL_MODULE_REQUIRED", "GPU_UNSUPPORTED_BY_DRIVER")
+@check("OPEN_KERNEL_MODULE_REQUIRED", "PROPRIETARY_KERNEL_MODULE_REQUIRED", "GPU_UNSUPPORTED_BY_DRIVER")
 def wrong_kind_of_module(driver: NvidiaDriver, inventory: Inventory) -> Iterator[Finding]:
     """The GPU's generation is served only by the other kind of module, or by an older branch."""
     if not driver.loaded:
@@ -85,9 +85,9 @@ def wrong_kind_of_module(driver: NvidiaDriver, inventory: Inventory) -> Iterator
         seen = [*driver.seen("version", "open_module"), *gpu.seen("device_id")]
         subject = inventory.subject(gpu.bus_id)
         if last is not None and branch > last:
-            yield Finding(subject, code="GPU_UNSUPPORTED_BY_DRIVER", evidence=seen, action="older_branch", **values)
+            yield Finding(subject, code="GPU_UNSUPPORTED_BY_DRIVER", evidence=seen, **values)
         elif driver.open_module and not rule["open"]:
-            yield Finding(subject, code="GPU_UNSUPPORTED_BY_DRIVER", evidence=seen, action="proprietary", **values)
+            yield Finding(subject, code="PROPRIETARY_KERNEL_MODULE_REQUIRED", evidence=seen, **values)
         elif not driver.open_module and not rule["proprietary"]:
             yield Finding(subject, code="OPEN_KERNEL_MODULE_REQUIRED", evidence=seen, **values)
 
