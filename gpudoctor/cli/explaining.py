@@ -20,13 +20,13 @@ def explained(words: str, catalog: Catalog, form: str, look: Look) -> str:
     from gpudoctor.render import document, explain
     from gpudoctor.render.json import dumped
 
-    code = code_of(words, catalog)
+    code = code_of(words, catalog) or ""
     description = None if code else catalog.describe(words)
-    if code is None and description is None:
+    if not code and description is None:
         near = catalog.nearest(words)
         hint = f"did you mean {listed(near)}" if near else "see: gpudoctor checks"
         raise Refusal(f"nothing is known of {words!r}; {hint}")
-    made = explain.explained(code, catalog) if code else explain.described(words, description)
+    made = explain.explained(code, catalog) if description is None else explain.described(words, description)
     if form == "json":
         return dumped(made)
     return document.markdown(made) if form == "markdown" else document.terminal(made, look.screen())

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from gpudoctor.check import Check
     from gpudoctor.cli.options import Wish
     from gpudoctor.facts.fact import Fact, Facts
+    from gpudoctor.facts.kernel_log import KernelLog
     from gpudoctor.node.surface import Node
     from gpudoctor.report import Report
+    from gpudoctor.unread import Unread
 
 RESERVE_SECONDS = 0.3  # of the timeout, for judging and printing what is there
 SHORTEST_SECONDS = 0.1
@@ -28,9 +30,7 @@ def scan(node: Node, catalog: Catalog, wish: Wish, *, began: float) -> Report:
     from gpudoctor.cli.description import described
     from gpudoctor.diagnosis import diagnose
     from gpudoctor.examine import examine
-    from gpudoctor.facts.fact import Facts
     from gpudoctor.facts.gpu import Gpu
-    from gpudoctor.facts.kernel_log import KernelLog
     from gpudoctor.facts.machine import Machine
     from gpudoctor.facts.nvml import Nvml
     from gpudoctor.facts.pci import Inventory, PciDevice
@@ -38,10 +38,8 @@ def scan(node: Node, catalog: Catalog, wish: Wish, *, began: float) -> Report:
 
     chosen = chosen_checks(catalog, wish)
     wanted: set[type[Fact]] = {kind for check in chosen for kind in check.facts}
-    facts = gather(node, wanted | {Machine, Nvml, Gpu, PciDevice, Inventory}, wish.timeout_seconds, began=began)
-    log = facts.one(KernelLog) if KernelLog in facts.kinds() else None
-    if wish.since_seconds is not None and isinstance(log, KernelLog):
-        facts = facts.joined(Facts({KernelLog: log.since(wish.since_seconds)}))
+    wanted |= {Machine, Nvml, Gpu, PciDevice, Inventory}
+    facts = gather(node, wanted, wish.timeout_seconds, began=began, since_seconds=wish.since_seconds)
     seen = examine(facts, chosen, catalog.knowledge, wanted=_wanted_codes(wish), on=_on(facts, wish))
     machine, host = described(facts, node)
     return compose(
@@ -66,17 +64,37 @@ def every_fact(node: Node, catalog: Catalog, timeout_seconds: float, *, began: f
     return gather(node, wanted | set(collectors()), timeout_seconds, began=began)
 
 
-def gather(node: Node, wanted: set[type[Fact]], timeout_seconds: float, *, began: float) -> Facts:
+def gather(
+    node: Node, wanted: set[type[Fact]], timeout_seconds: float, *, began: float, since_seconds: float | None = None
+) -> Facts:
     """The facts, with what is left of the time. A platform without /proc and /sys is not asked."""
     from gpudoctor.collect.collector import collect
     from gpudoctor.facts.fact import Facts
+    from gpudoctor.facts.kernel_log import KernelLog
     from gpudoctor.unread import Gap, Unread
 
     if node.platform != "linux":
         gap = Unread(Gap.UNSUPPORTED, f"platform {node.platform}", "has no Linux kernel to ask")
         return Facts(dict.fromkeys(wanted, gap))
-    left = timeout_seconds - RESERVE_SECONDS - (time.monotonic() - began)
-    return collect(node, wanted, seconds=round(max(SHORTEST_SECONDS, left), 1))
+
+    def left() -> float:
+        return round(max(SHORTEST_SECONDS, timeout_seconds - RESERVE_SECONDS - (time.monotonic() - began)), 1)
+
+    if since_seconds is None:
+        return collect(node, wanted, seconds=left())
+    log = collect(node, {KernelLog}, seconds=left()).one(KernelLog)
+    if isinstance(log, KernelLog):
+        log = _since(log, node.time - since_seconds)
+    return collect(node, wanted, seconds=left(), given={KernelLog: log})
+
+
+def _since(log: KernelLog, instant: float) -> KernelLog | Unread:
+    from gpudoctor.unread import Unread
+
+    try:
+        return log.since(instant)
+    except Unread as gap:
+        return gap
 
 
 def chosen_checks(catalog: Catalog, wish: Wish) -> tuple[Check, ...]:

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
-from gpudoctor.render.explain import Block, Command, Document, Entry, Section, Step
+from gpudoctor.render.explain import Block, Command, Document, Entry, Origin, Section, Step
 from gpudoctor.render.markup import code, escaped, fenced
 from gpudoctor.render.screen import Screen
 
+LINK = re.compile(r"https?://[^\s<>]+")
 CODE_NAME = re.compile(r"[A-Z][A-Z0-9_]+")
 
 
@@ -42,8 +43,8 @@ def _block(block: Block, number: int, section: Section, screen: Screen, width: i
         yield from screen.hanging(
             screen.text(f"{block.name}", "code") + " " * max(3, longest + 3 - len(block.name)), block.words, width
         )
-    elif "://" in block and " " not in block.strip():
-        yield screen.text(block)  # a link is copied whole
+    elif isinstance(block, Origin):
+        yield screen.text(block.text)  # copied whole
     else:
         yield from screen.wrapped(block, width)
 
@@ -77,8 +78,8 @@ def _markdown_block(block: Block, number: int, linked: frozenset[str]) -> Iterat
         if not CODE_NAME.fullmatch(block.name):
             name = escaped(block.name)
         yield f"- {name}{f': {escaped(block.words)}' if block.words else ''}"
-    elif "://" in block:
-        yield f"- {block.strip()}" if " " in block.strip() else f"- <{block.strip()}>"
+    elif isinstance(block, Origin):
+        yield f"- <{block.text}>" if LINK.fullmatch(block.text) else f"- {escaped(block.text)}"
     else:
         yield escaped(block)
 

@@ -39,7 +39,14 @@ class Command:
     text: str
 
 
-Block = str | Step | Entry | Command
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a fact was taken from: a link, or a place in a repository."""
+
+    text: str
+
+
+Block = str | Step | Entry | Command | Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +71,7 @@ def explained(code: str, catalog: Catalog) -> Document:
 
 def described(asked: str, description: Description) -> Document:
     facts = tuple(Entry(label, str(value)) for label, value in description.rows)
-    sources = (Section("Sources", tuple(description.sources)),) if description.sources else ()
+    sources = (Section("Sources", tuple(map(Origin, description.sources))),) if description.sources else ()
     return Document(asked, "described", description.title, (Section("What is known of it", facts), *sources))
 
 
@@ -85,7 +92,7 @@ def _sections(code: str, row: Row, catalog: Catalog) -> Iterator[Section]:
     if explains := tuple(_related(each, catalog) for each in symptoms_of(code, catalog)):
         yield Section("Explains", explains)
     if row.sources:
-        yield Section("Sources", row.sources)
+        yield Section("Sources", tuple(map(Origin, row.sources)))
 
 
 def symptoms_of(code: str, catalog: Catalog) -> list[str]:

@@ -15,7 +15,7 @@ import msgspec
 from gpudoctor.report import SCHEMA_VERSION, Report
 from gpudoctor.unread import Unread
 
-SCHEMA_ID = f"https://gpudoctor.dev/schema/report-{SCHEMA_VERSION}.json"
+SCHEMA_ID = f"urn:gpudoctor:report:{SCHEMA_VERSION}"
 
 
 def render(report: Report) -> str:

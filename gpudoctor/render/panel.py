@@ -140,14 +140,10 @@ def _explained(symptoms: Sequence[Finding], screen: Screen, width: int, verbosit
             (f"{symptom.code:<{longest}}   ", "code"),
             (f"{symptom.layer:<{layers}}   ", "note"),
         )
-        if lead.cell_len > width - 24:
-            lead.right_crop(3)
-            yield lead
-            lead = Text(" " * 12)
         yield from screen.hanging(lead, screen.text(symptom.title), width)
         if verbosity:
-            for line in seen(symptom.evidence, screen, width - 12, verbosity):
-                yield Text.assemble(" " * 12, line)
+            for line in seen(symptom.evidence, screen, width - 14, verbosity):
+                yield Text.assemble(" " * 14, line)
     if len(symptoms) > len(shown):
         yield Text(
             f"{'':<10}{screen.glyphs.more} {counted(len(symptoms) - len(shown), 'more symptom')}, with -v", "note"

@@ -19,6 +19,7 @@ from gpudoctor.render.theme import ASCII, STYLES, UNICODE, Glyphs
 
 PIPED_WIDTH = 100
 NARROWEST, WIDEST = 40, 120
+LEAST_BESIDE = 16  # columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +69,10 @@ class Screen:
         return lines
 
     def hanging(self, lead: Text, words: str | Text, width: int, style: str = "") -> list[Text]:
-        """`lead` and then the words, wrapped beside it."""
+        """`lead` and then the words, wrapped beside it; under it where it leaves them no room."""
+        if width - lead.cell_len < LEAST_BESIDE:
+            below = self.wrapped(words, width - 4, style)
+            return [*_folded(lead, width), *(Text.assemble("    ", line) for line in below)]
         lines = self.wrapped(words, width - lead.cell_len, style)
         first, rest = lines[:1] or [Text()], lines[1:]
         return [Text.assemble(lead, first[0]), *(Text.assemble(" " * lead.cell_len, line) for line in rest)]

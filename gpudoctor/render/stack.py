@@ -15,6 +15,7 @@ INDENT = 3
 LAYER_WIDTH = 15
 COUNT_WIDTH = 16
 SEVERITIES = ("critical", "error", "warning", "info")
+MACHINES = {"vm": "VM", "wsl2": "WSL2"}
 PLATFORMS = {"darwin": "macOS", "win32": "Windows"}
 
 
@@ -43,9 +44,9 @@ def _parts(report: Report, screen: Screen) -> Iterator[Text]:
     if machine.cuda_version:
         yield screen.text(f"CUDA {machine.cuda_version}")
     if machine.platform != "linux":
-        yield screen.text(PLATFORMS.get(machine.platform, machine.platform))
+        yield screen.text(PLATFORMS.get(machine.platform) or machine.platform)
     elif machine.virtualization:
-        yield screen.text({"vm": "VM", "wsl2": "WSL2"}.get(machine.virtualization, machine.virtualization))
+        yield screen.text(MACHINES.get(machine.virtualization, machine.virtualization))
     if report.source.kind != "live":
         yield screen.text(f"from {report.source.name}", "note")
     yield screen.text(f"{report.duration_ms / 1e3:.2f} s", "note")
@@ -62,10 +63,10 @@ def gpu_names(machine: Machine, times: str = "x") -> list[str]:
 def stack(report: Report, screen: Screen) -> Iterator[Text]:
     start = next((f.layer for f in report.findings if f.id in report.root_causes[:1] and f.severity != "info"), None)
     for verdict in reversed(report.layers):
-        yield _floor(report, screen, verdict, verdict.layer == start)
+        yield from _floor(report, screen, verdict, verdict.layer == start)
 
 
-def _floor(report: Report, screen: Screen, verdict: LayerVerdict, start: bool) -> Text:
+def _floor(report: Report, screen: Screen, verdict: LayerVerdict, start: bool) -> Iterator[Text]:
     glyphs = screen.glyphs
     line = Text(" " * INDENT + f"{verdict.layer:<{LAYER_WIDTH}}")
     cells = [screen.text(words, style) for words, style in counts(report, screen, verdict)]
@@ -76,11 +77,12 @@ def _floor(report: Report, screen: Screen, verdict: LayerVerdict, start: bool) -
     elif verdict.found and (layers := explained_by(report, verdict.layer)):
         cells.append(Text(f"{glyphs.explained} explained by {', '.join(layers)}", "note"))
     for number, cell in enumerate(cells):
-        last = number == len(cells) - 1
+        if number and line.cell_len + cell.cell_len > screen.width:
+            yield line
+            line = Text(" " * (INDENT + LAYER_WIDTH))
         line.append_text(cell)
-        if not last:
-            line.append(" " * max(2, COUNT_WIDTH - cell.cell_len))
-    return line
+        line.append(" " * max(2, COUNT_WIDTH - cell.cell_len))
+    yield line
 
 
 def counts(report: Report, screen: Screen, verdict: LayerVerdict) -> Iterator[tuple[str, str]]:

@@ -41,9 +41,10 @@ def _page(report: Report, screen: Screen, verbosity: int) -> Iterator[Text]:
     if verbosity > 1:
         yield from _outcomes(report, screen)
         yield Text()
-    told = screen.text(summary(report, gaps if inline and not verbosity else ()))
-    told.append(f"   exit {report.exit_code}", "note")
-    yield from _indented(screen.wrapped(told, screen.width - 2))
+    *lines, last = screen.wrapped(summary(report, gaps if inline and not verbosity else ()), screen.width - 2)
+    code = Text(f"exit {report.exit_code}", "note")
+    fits = last.cell_len + code.cell_len + 4 <= screen.width
+    yield from _indented([*lines, Text.assemble(last, "   ", code)] if fits else [*lines, last, code])
 
 
 def note(report: Report) -> str:
@@ -152,12 +153,15 @@ def _outcomes(report: Report, screen: Screen) -> Iterator[Text]:
         "clear": (glyphs.ok, "ok"),
         "could_not_tell": (glyphs.unknown, "unknown"),
     }
+    longest = max((len(outcome.check) for outcome in report.outcomes), default=0)
     yield Text(" Every outcome", "title")
     for outcome in report.outcomes:
         glyph, style = marks[outcome.outcome]
-        lead = Text.assemble((f"   {glyph} ", style), (f"{outcome.layer:<14}", "note"), screen.text(outcome.check))
-        said = [outcome.outcome.replace("_", " "), outcome.subject.label, f"{outcome.ms:.1f} ms", outcome.reason or ""]
-        yield from screen.hanging(Text.assemble(lead, "  "), "  ".join(filter(None, said)), screen.width - 1, "note")
+        lead = Text.assemble((f"   {glyph} ", style), (f"{outcome.layer:<14}", "note"), f"{outcome.check:<{longest}}  ")
+        said = f"{outcome.outcome.replace('_', ' ')}, {outcome.subject.label}, {outcome.ms:.1f} ms"
+        yield from screen.hanging(lead, said, screen.width - 1, "note")
+        if outcome.reason:
+            yield from _indented(screen.wrapped(outcome.reason, screen.width - 10, "note"), 9)
 
 
 def summary(report: Report, gaps: tuple[GapGroup, ...] = ()) -> str:
