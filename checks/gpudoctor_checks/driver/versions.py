@@ -30,17 +30,21 @@ def library_is_not_the_modules(driver: NvidiaDriver, nvml: Nvml, machine: Machin
     if not wrong and not refused:
         return
     library = wrong[0] if wrong else None
-    found = [Evidence(lib.path, f"{lib.file}, by {lib.found_by}") for lib in wrong]
+    guessed = not refused and library is not None and library.found_by == "default directory"
+    container = bool(machine.get("container"))
     yield Finding(
         NODE,
-        confidence=Confidence.LIKELY
-        if not refused and library and library.found_by == "default directory"
-        else (Confidence.CERTAIN),
-        evidence=[*driver.seen("version"), *found, *([Evidence("NVML", str(refusal))] if refused else [])],
+        severity=Severity.CRITICAL if refused and not container else None,
+        confidence=Confidence.LIKELY if guessed else Confidence.CERTAIN,
+        evidence=[
+            *driver.seen("version"),
+            *(Evidence(lib.path, f"{lib.file}, by {lib.found_by}") for lib in wrong),
+            *([Evidence("NVML", str(refusal))] if refused else []),
+        ],
         module_version=driver.version,
         library_version=library.version if library else "another version",
         library=library.file if library else "libnvidia-ml.so.1",
-        action=_cure(driver, library, bool(machine.get("container"))),
+        action=_cure(driver, library, container),
     )
 
 
