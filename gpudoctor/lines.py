@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 from gpudoctor.check import Check
 from gpudoctor.facts.kernel_log import KernelLog, KernelRecord, Reset
@@ -57,7 +58,7 @@ def findings(code: str, patterns: Sequence[LinePattern], log: KernelLog, invento
 
 def grouped(code: str, hits: Sequence[Hit], log: KernelLog) -> Finding:
     first, last = hits[0].record, hits[-1].record
-    values: dict[str, str] = {}
+    values: dict[str, Any] = {"count": len(hits), "first": first.time, "last": last.time}
     for hit in hits:
         values = {**hit.values, **values}
     return Finding(
@@ -65,7 +66,7 @@ def grouped(code: str, hits: Sequence[Hit], log: KernelLog) -> Finding:
         code=code,
         evidence=excerpt([hit.record for hit in hits], log),
         occurrences=[Occurrence(h.record.at, h.values.get("pid")) for h in hits if h.record.at is not None],
-        **{**values, "count": len(hits), "first": first.time, "last": last.time},
+        **values,
     )
 
 
