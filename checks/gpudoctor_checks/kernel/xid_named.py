@@ -1,0 +1,75 @@
+"""What an Xid says that has a code of its own, whichever surface reports it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gpudoctor.check import check
+from gpudoctor.facts.kernel_log import KernelLog, Remapping
+from gpudoctor.facts.pci import Inventory
+from gpudoctor.finding import Finding, Occurrence
+from gpudoctor_checks.kernel.xid import evidence, gpu_of
+from gpudoctor_checks.kernel.xid_history import Seen, history
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    code: str
+    xids: tuple[int, ...]
+    says: Callable[[Seen], bool]
+
+
+def _always(seen: Seen) -> bool:
+    return True
+
+
+def _remap(seen: Seen) -> tuple[str, str]:
+    said = seen.event.says
+    return (said.scheme, said.state) if isinstance(said, Remapping) else ("other", "unknown")
+
+
+def _row_pending(seen: Seen) -> bool:
+    return _remap(seen)[0] == "row" and "pending" in _remap(seen)[1]
+
+
+def _page_pending(seen: Seen) -> bool:
+    return _remap(seen)[0] == "page" and "pending" in _remap(seen)[1]
+
+
+def _remap_failed(seen: Seen) -> bool:
+    """Every Xid 64 that does not say that the row already waits for its reset, or that it was a page."""
+    scheme, state = _remap(seen)
+    return scheme != "page" and "pending" not in state
+
+
+NAMED = (
+    Named("ECC_UNCORRECTABLE", (48, 140, 171, 172), _always),
+    Named("ROW_REMAP_PENDING", (63, 64), _row_pending),
+    Named("PAGE_RETIREMENT_PENDING", (63, 64), _page_pending),
+    Named("ROW_REMAP_FAILURE", (64,), _remap_failed),
+    Named("GPU_FELL_OFF_BUS", (79,), _always),
+    Named("GSP_TIMEOUT", (119,), _always),
+)
+
+
+@check(*(named.code for named in NAMED))
+def named_faults(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
+    """The same code as other surfaces give it: NVML's counters, or lines without a number."""
+    if not log.xids:
+        return
+    past = history(log)
+    for bus_id in dict.fromkeys(bus_id for bus_id, _ in past.by_code):
+        for named in NAMED:
+            group = [s for s in past.seen if s.event.bus_id == bus_id and s.event.xid in named.xids and named.says(s)]
+            if group:
+                yield Finding(
+                    gpu_of(inventory, bus_id),
+                    code=named.code,
+                    evidence=evidence(group, log),
+                    occurrences=[Occurrence(at) for at in dict.fromkeys(round(s.at, 1) for s in group)][:500],
+                    count=len(group),
+                    first=group[0].event.record.time,
+                    last=group[-1].event.record.time,
+                    detail=group[0].event.detail[:300],
+                )

@@ -1,0 +1,70 @@
+"""Faults that look like the programs' own, until different programs have them at the same place."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from gpudoctor.check import check
+from gpudoctor.facts.kernel_log import KernelLog, SmFault
+from gpudoctor.facts.pci import Inventory
+from gpudoctor.finding import Confidence, Finding
+from gpudoctor_checks.kernel.xid import evidence, gpu_of, occurrences
+from gpudoctor_checks.kernel.xid_history import Seen, history
+
+SUSPICIOUS_PROGRAMS = 3  # that share one place; two may both be wrong, in their first block, which one SM always gets
+FAULTS = (13, 31)
+
+
+@check("XID_13_REPEATED_SM")
+def repeated_sm(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
+    """Programs of different names raised exceptions on one streaming multiprocessor."""
+    places: dict[tuple[str, str], list[Seen]] = defaultdict(list)
+    for seen in history(log).seen if log.xids else ():
+        said = seen.event.says
+        if isinstance(said, SmFault) and seen.program:
+            places[seen.event.bus_id, f"GPC {said.gpc}, TPC {said.tpc}, SM {said.sm}"].append(seen)
+    for (bus_id, sm), group in places.items():
+        programs = _programs(group)
+        if len(programs) < 2 or _same_everywhere(programs, bus_id, log):
+            continue
+        yield Finding(
+            gpu_of(inventory, bus_id),
+            confidence=Confidence.LIKELY if len(programs) >= SUSPICIOUS_PROGRAMS else Confidence.POSSIBLE,
+            evidence=evidence(group, log),
+            occurrences=occurrences(group),
+            sm=sm,
+            programs=programs,
+            count=len(group),
+        )
+
+
+@check("GPU_FAULTS_ACROSS_PROGRAMS")
+def across_programs(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
+    """Several programs faulted on one GPU, and none of them on another."""
+    by_gpu: dict[str, list[Seen]] = defaultdict(list)
+    for seen in history(log).seen if log.xids else ():
+        if seen.event.xid in FAULTS and seen.program:
+            by_gpu[seen.event.bus_id].append(seen)
+    for bus_id, group in by_gpu.items():
+        programs = _programs(group)
+        if len(programs) < SUSPICIOUS_PROGRAMS or _same_everywhere(programs, bus_id, log):
+            continue
+        yield Finding(
+            gpu_of(inventory, bus_id),
+            confidence=Confidence.POSSIBLE,
+            evidence=evidence(group, log),
+            occurrences=occurrences(group),
+            programs=programs,
+            count=len(group),
+        )
+
+
+def _programs(group: list[Seen]) -> tuple[str, ...]:
+    """By name: runs of one program fail alike, and the same first block lands on the same SM each time."""
+    return tuple(dict.fromkeys(s.process for s in group if s.process))
+
+
+def _same_everywhere(programs: tuple[str, ...], bus_id: str, log: KernelLog) -> bool:
+    """One of these programs fails on other GPUs too, so the program is at fault."""
+    return any(e.xid in FAULTS and e.bus_id != bus_id and e.process in programs for e in log.xids)
