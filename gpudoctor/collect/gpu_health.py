@@ -1,6 +1,6 @@
 """Memory errors, repairs, the recovery action and the fabric, out of NVML.
 
-Structs come with the member names of nvml.h: nvmlEccSramErrorStatus_v1_t, nvmlRepairStatus_v1_t and
+Structs come with the member names of nvml.h: nvmlEccSramErrorStatus_v1_t,
 nvmlGpuFabricInfo_v2_t or _v3_t (clusterUuid as a list of bytes or as hex).
 """
 
@@ -110,10 +110,15 @@ def _repair(subject: Subject, answers: Answers) -> GpuMemoryRepair:
         pages_corrected=hold(pages[RETIRED[0]]),
         pages_uncorrected=hold(pages[RETIRED[1]]),
         retirement_pending=hold(flag(pages[RETIRED[2]])),
-        channel_repair_pending=hold(flag(item(repair, "bChannelRepairPending"))),
-        tpc_repair_pending=hold(flag(item(repair, "bTpcRepairPending"))),
+        channel_repair_pending=hold(flag(_repair_pending(repair, 0, "bChannelRepairPending"))),
+        tpc_repair_pending=hold(flag(_repair_pending(repair, 1, "bTpcRepairPending"))),
         unrepairable=hold(flag(answers["unrepairable"])),
     )
+
+
+def _repair_pending(repair: Reading[object], at: int, member: str) -> Reading[int]:
+    """The bindings give a list; the struct of the same call has names."""
+    return item(repair, member if isinstance(repair, dict) else at)
 
 
 def _sum(answer: Reading[object], keys: tuple[str, ...]) -> Reading[int]:

@@ -12,7 +12,7 @@ from gpudoctor.finding import Confidence, Finding
 from gpudoctor.unread import Gap, Unread
 
 MIB = 1 << 20
-MARGIN = 1024 * MIB  # an idle H200 has 0 in use; what the driver keeps beside a context was under 100 MiB there
+MARGIN = 1024 * MIB  # an idle H200 has 0 in use, and 9 MiB beside a process that computes (R580)
 FOR_EACH_HOLDER = 256 * MIB
 UNSEEN = Unread(
     Gap.DENIED,
