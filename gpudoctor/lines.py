@@ -49,11 +49,12 @@ def _check(code: str, patterns: tuple[LinePattern, ...], layer: Layer) -> Check:
 def findings(code: str, patterns: Sequence[LinePattern], log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
     by_subject: dict[str, list[Hit]] = defaultdict(list)
     for hit in _hits(patterns, log.records, inventory):
-        by_subject[hit.subject.id].append(hit)
+        if not _healed(hit, log.get("resets", ())):
+            by_subject[hit.subject.id].append(hit)
+    if len(by_subject) > 1:  # the same event once more, in a line that does not say of which device
+        by_subject.pop(NODE.id, None)
     for hits in by_subject.values():
-        standing = [hit for hit in hits if not _healed(hit, log.get("resets", ()))]
-        if standing:
-            yield grouped(code, standing, log)
+        yield grouped(code, hits, log)
 
 
 def grouped(code: str, hits: Sequence[Hit], log: KernelLog) -> Finding:

@@ -41,7 +41,7 @@ class MachineCheck:
     record: KernelRecord
     where: str  # CPU 2; the DIMM's label
     kind: Literal["cpu", "dimm"]
-    uncorrected: bool
+    uncorrected: bool | None  # None: the line is cut before its status
     fatal: bool  # processor context corrupt: it could not go on
     count: int
     bank: str | None

@@ -20,7 +20,17 @@ WORDS = (
     *("NVRM", "nvidia", "NVIDIA", "Xid", "nouveau", "amdgpu", "[drm", "drm:", "kfd", "gsp", "nova", "rivafb", "vfio"),
     # PCIe
     *("AER", "pcieport", "PCIe", "DPC", "pciehp", "Link Down", "BAR ", "can't assign", "failed to assign", "GHES"),
-    *("Hardware Error", "no space for", "Unable to change power state", "inaccessible", "D3cold"),
+    *(
+        "] type 0",
+        "smmu",
+        "Call Trace",
+        "killed as a result",
+        "Hardware Error",
+        "no space for",
+        "Unable to change power state",
+        "inaccessible",
+        "D3cold",
+    ),
     # memory and machine checks
     *("mce:", "MCE", "Machine check", "Machine Check", "EDAC", "DMAR", "IOMMU", "iommu", "AMD-Vi", "IO_PAGE_FAULT"),
     *("oom", "OOM", "ut of memory", "Killed process", "page allocation failure", "vmalloc", "vmap", "swiotlb"),

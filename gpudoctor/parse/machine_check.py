@@ -45,22 +45,21 @@ def machine_checks(records: Iterable[KernelRecord]) -> Iterator[MachineCheck]:
 
 
 def _of_cpu(record: KernelRecord, found: re.Match[str]) -> MachineCheck:
-    status = int(found["status"], 16) if found["status"] else 0
-    return _check(record, found, status)
+    return _check(record, found, int(found["status"], 16) if found["status"] else None)
 
 
 def _of_amd(record: KernelRecord, found: re.Match[str]) -> MachineCheck:
     return _check(record, found, int(found["status"], 16))
 
 
-def _check(record: KernelRecord, found: re.Match[str], status: int) -> MachineCheck:
+def _check(record: KernelRecord, found: re.Match[str], status: int | None) -> MachineCheck:
     return MachineCheck(
         record,
         f"CPU {int(found['cpu'])}",
         "cpu",
-        bool(status & UNCORRECTED),
-        bool(status & CONTEXT_CORRUPT),
+        None if status is None else bool(status & UNCORRECTED),
+        bool((status or 0) & CONTEXT_CORRUPT),
         1,
         found["bank"],
-        f"{status:#018x}" if status else None,
+        f"{status:#018x}" if status is not None else None,
     )

@@ -90,7 +90,7 @@ def _trace(records: Sequence[KernelRecord], start: int) -> tuple[str | None, boo
             break
         if "Modules linked in" in record.text:
             continue
-        traced = traced or "+0x" in record.text
+        traced = traced or "+0x" in record.text or "Call Trace" in record.text
         if "+0x" in record.text and (found := _MODULE.search(record.text)):
             return found["module"], True
     return None, traced

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from gpudoctor.check import check
 from gpudoctor.facts.kernel_events import KernelEvents, MachineCheck, OomKill, Stall
-from gpudoctor.finding import NODE, Finding, Occurrence, Severity, Subject
+from gpudoctor.finding import NODE, Confidence, Finding, Occurrence, Severity, Subject
 from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.kernel.pcie_errors import occurrences
 
@@ -23,26 +23,29 @@ def machine_check(events: KernelEvents) -> Iterator[Finding]:
         places[each.where].append(each)
     for where, own in places.items():
         uncorrected = sum(each.count for each in own if each.uncorrected)
+        unclear = sum(each.count for each in own if each.uncorrected is None)
         day = _peak_per_day(own)
-        weak = Severity.WARNING if day > CORRECTED_PER_DAY else Severity.INFO
+        weak = Severity.WARNING if unclear or day > CORRECTED_PER_DAY else Severity.INFO
         yield Finding(
             Subject(own[0].kind, where, where if own[0].kind == "cpu" else f"DIMM {where}"),
             severity=None if uncorrected else weak,
+            confidence=Confidence.POSSIBLE if unclear and not uncorrected else Confidence.CERTAIN,
             evidence=events.evidence(tuple(each.record for each in own)),
             occurrences=occurrences(each.record for each in own),
             uncorrected=uncorrected,
-            corrected=sum(each.count for each in own if not each.uncorrected),
+            corrected=sum(each.count for each in own if each.uncorrected is False),
+            unclear=unclear,
             peak_per_day=day,
             threshold_per_day=CORRECTED_PER_DAY,
             banks=", ".join(sorted({each.bank for each in own if each.bank})) or "not named",
             status=next((each.status for each in own if each.status), "not named"),
-            action="uncorrected" if uncorrected else "corrected",
+            action="uncorrected" if uncorrected or unclear else "corrected" if weak > Severity.INFO else "watch",
         )
 
 
 def _peak_per_day(own: Sequence[MachineCheck]) -> int:
     """Corrected errors in the worst 24 hours; all of them where the log has no times."""
-    counted = [(each.record.at, each.count) for each in own if not each.uncorrected]
+    counted = [(each.record.at, each.count) for each in own if each.uncorrected is False]
     times = [(at, count) for at, count in counted if at is not None]
     if len(times) < len(counted):
         return sum(count for _, count in counted)
