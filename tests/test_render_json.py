@@ -23,7 +23,7 @@ NAMES = ("healthy", "one_root", "several_roots", "could_not_tell", "no_gpu", "na
 
 
 def test_published_schema_is_current() -> None:
-    assert SCHEMA.read_text() == schema(), "write it anew: gpudoctor checks --write-docs docs/checks"
+    assert SCHEMA.read_text() == schema(), "write it anew: gpudoctor checks --write-docs docs"
 
 
 @pytest.mark.parametrize("name", NAMES)

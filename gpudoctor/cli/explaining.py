@@ -34,12 +34,12 @@ def explained(words: str, catalog: Catalog, form: str, look: Look) -> str:
 
 def code_of(words: str, catalog: Catalog) -> str | None:
     """`xid 79`, `XID-79`, `79`: the family that has such a code; of several, the shortest name."""
-    asked = re.sub(r"[\s-]+", "_", words.strip().upper())
-    if catalog.known(asked):
-        return asked
     match = _NUMBERED.fullmatch(words.strip().upper())
-    if match is None:
-        return None
-    families = sorted((name for layer in Layer for name in catalog.families(layer)), key=len)
-    tried = [match["family"]] if match["family"] else families
-    return next((made for name in tried if catalog.known(made := f"{name}_{int(match['number'])}")), None)
+    if match is not None:
+        families = sorted((name for layer in Layer for name in catalog.families(layer)), key=len)
+        tried = [match["family"]] if match["family"] else families
+        numbered = next((made for name in tried if catalog.known(made := f"{name}_{int(match['number'])}")), None)
+        if numbered is not None:
+            return numbered
+    asked = re.sub(r"[\s-]+", "_", words.strip().upper())
+    return asked if catalog.known(asked) else None

@@ -23,19 +23,19 @@ def checks_text(catalog: Catalog, form: str, layers: Sequence[Layer], look: Look
 
 
 def write_docs(catalog: Catalog, folder: str) -> None:
-    """docs/checks of this project, whole: pages of codes that are gone go too."""
+    """What of this project's docs is made from rows and types; pages of codes that are gone go too."""
     from pathlib import Path
 
-    from gpudoctor.render.docs import pages
+    from gpudoctor.render.docs import generated
 
-    place = Path(folder)
+    made = {Path(folder, name): text for name, text in generated(catalog).items()}
     try:
-        place.mkdir(parents=True, exist_ok=True)
-        made = pages(catalog)
-        for path in place.glob("*.md"):
-            if path.name not in made:
-                path.unlink()
+        for place in {path.parent for path in made}:
+            place.mkdir(parents=True, exist_ok=True)
+            for path in place.glob("*.md"):
+                if path not in made:
+                    path.unlink()
     except OSError as error:
         raise Refusal(f"cannot write {folder}: {error.strerror or error}") from error
-    for name, text in made.items():
-        deliver(text, str(place / name))
+    for path, text in made.items():
+        deliver(text, str(path))

@@ -1,4 +1,4 @@
-"""The pages of docs/checks: one for each written row, a family as one page, and an index by layer."""
+"""What of docs/ is made: a page for each written row, a family as one page, an index, the report's schema."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from gpudoctor.render import json
 from gpudoctor.render.codes import Listed, listed
 from gpudoctor.render.document import markdown, page_name
 from gpudoctor.render.explain import explained
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from gpudoctor.catalog import Catalog
 
 INDEX = "index.md"
+
+
+def generated(catalog: Catalog) -> Mapping[str, str]:
+    """Path under docs/ to content."""
+    return {
+        "schema/report.schema.json": json.schema(),
+        **{f"checks/{name}": text for name, text in pages(catalog).items()},
+    }
 
 
 def pages(catalog: Catalog) -> Mapping[str, str]:
@@ -28,7 +37,7 @@ def pages(catalog: Catalog) -> Mapping[str, str]:
 def _index(codes: tuple[Listed, ...]) -> Iterator[str]:
     yield "# What gpudoctor finds"
     yield ""
-    yield "Made from the rows of the checks by `gpudoctor checks --write-docs docs/checks`; `gpudoctor explain CODE`"
+    yield "Made from the rows of the checks by `gpudoctor checks --write-docs docs`; `gpudoctor explain CODE`"
     yield "prints the same offline. A code ending in `_*` is a family whose members come from a table."
     for layer, own in groupby(codes, key=lambda each: each.layer):
         yield ""

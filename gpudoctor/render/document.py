@@ -70,7 +70,7 @@ def _markdown_block(block: Block, number: int, linked: frozenset[str]) -> Iterat
     if isinstance(block, Step):
         yield f"{number}. {escaped(block.do)}{f' *({block.price})*' if block.price else ''}"
         if block.command:
-            yield from (f"   {line}" for line in ["", *fenced(block.command), ""])
+            yield from (f"   {line}".rstrip() for line in ["", *fenced(block.command)])
     elif isinstance(block, Command):
         yield from fenced(block.text)
     elif isinstance(block, Entry):

@@ -92,7 +92,7 @@ def _steps(finding: Finding) -> Iterator[str]:
         cost = price(fix.needs_root, fix.disruption)
         yield f"{number}. {escaped(fix.do)}{f' *({cost})*' if cost else ''}"
         if fix.command:
-            yield from (f"   {line}" for line in ["", *fenced(fix.command), ""])
+            yield from (f"   {line}".rstrip() for line in ["", *fenced(fix.command)])
     if finding.verify:
         yield ""
         yield "To verify:"

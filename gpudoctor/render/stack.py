@@ -15,7 +15,7 @@ INDENT = 3
 LAYER_WIDTH = 15
 COUNT_WIDTH = 16
 SEVERITIES = ("critical", "error", "warning", "info")
-MACHINES = {"vm": "VM", "wsl2": "WSL2"}
+MACHINES = {"vm": "VM", "wsl1": "WSL1", "wsl2": "WSL2"}
 PLATFORMS = {"darwin": "macOS", "win32": "Windows"}
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gpudoctor.render.panel import also, headline, panel, step
 from gpudoctor.render.screen import Screen
-from gpudoctor.render.stack import PLATFORMS, head, stack
+from gpudoctor.render.stack import MACHINES, PLATFORMS, head, stack
 from gpudoctor.render.story import GapGroup, Root, counted, gaps_of, roots_of
 from gpudoctor.report import Report
 
@@ -56,9 +56,10 @@ def note(report: Report) -> str:
             f"This is {name}. The kernel log, the PCI bus, /proc and NVML are out of reach here: gpudoctor examines "
             "Linux nodes. A recording of one (gpudoctor scan --node FILE.node) can be examined on this machine."
         )
-    if machine.virtualization == "wsl2":
+    if (machine.virtualization or "").startswith("wsl"):
+        name = MACHINES.get(machine.virtualization or "", "WSL")
         return (
-            "This is WSL2. Windows owns the GPU and its kernel driver: the kernel log, the PCI bus and the driver's "
+            f"This is {name}. Windows owns the GPU and its kernel driver: the kernel log, the PCI bus and the driver's "
             "modules are out of reach from here; what NVML answers is examined."
         )
     if machine.gpus == ():
