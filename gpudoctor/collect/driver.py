@@ -51,7 +51,7 @@ def nvidia_driver(node: Node, machine: Machine, inventory: Inventory) -> NvidiaD
         version=hold(version),
         open_module=hold(said if isinstance(said, Unread) else said.open_module if said else unknown),
         modules=hold(modules),
-        module_files=hold(_module_files(node, machine.reading("kernel_release")) if loaded is False else ()),
+        module_files=hold(_module_files(node, loaded, machine.reading("kernel_release"))),
         kernel_release=hold(machine.reading("kernel_release")),
         libraries=hold(libraries(node)),
         firmware=hold(_firmware(node, version)),
@@ -112,9 +112,13 @@ def _sysfs_version(modules: Reading[dict[str, Module]], otherwise: Unread) -> Re
     return module.version if module and module.version else otherwise
 
 
-def _module_files(node: Node, release: Reading[str]) -> Reading[tuple[str, ...]]:
+def _module_files(node: Node, loaded: Reading[bool], release: Reading[str]) -> Reading[tuple[str, ...]]:
+    if isinstance(loaded, Unread):
+        return loaded
     if isinstance(release, Unread):
         return release
+    if loaded:
+        return ()  # modules.dep is half a megabyte, and of use only to say why nothing is loaded
     listed = attribute(node, f"/lib/modules/{release}/modules.dep")
     if isinstance(listed, Unread):
         return listed

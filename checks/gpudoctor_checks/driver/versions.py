@@ -34,7 +34,7 @@ def library_is_not_the_modules(driver: NvidiaDriver, nvml: Nvml, machine: Machin
     container = bool(machine.get("container"))
     yield Finding(
         NODE,
-        severity=Severity.CRITICAL if refused and not container else None,
+        severity=Severity.CRITICAL if refused and not container else Severity.ERROR,
         confidence=Confidence.LIKELY if guessed else Confidence.CERTAIN,
         evidence=[
             *driver.seen("version"),
