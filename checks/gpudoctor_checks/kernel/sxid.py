@@ -21,7 +21,7 @@ ACTIONS = {
     "RESTART_HOST_OR_SBR": "reboot",
     "RESET_FABRIC": "reset_fabric",
 }
-HIGHEST = 99999
+HIGHEST = 999999
 
 
 @check("SXID_*")

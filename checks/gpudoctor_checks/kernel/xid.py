@@ -16,7 +16,7 @@ from gpudoctor_checks.kernel.xid_history import History, Seen, history, is_appli
 
 OCCURRENCES = 500  # of a storm; more say nothing more about order
 ECHOED = (48, 79, 95)  # faults of a peer that this GPU's NVLink reports as its own Xid 74
-HIGHEST = 999
+HIGHEST = 99999
 
 
 @check("XID_*")
