@@ -64,7 +64,8 @@ def test_what_counts_as_a_gpu(uevent: bytes, kind: str) -> None:
 
 
 def test_a_device_off_the_bus_reads_as_all_ones() -> None:
-    width, config = ("file", f"{DEVICE}/current_link_width"), ("file", f"{DEVICE}/config")
+    width: Key = ("file", f"{DEVICE}/current_link_width")
+    config: Key = ("file", f"{DEVICE}/config")
     gone, absent = b"\xff" * 64, Unread(Gap.ABSENT, "width")
     assert device().config_gone is False
     assert device({width: b"63\n"}).config_gone is True
@@ -94,8 +95,12 @@ def test_virtualization(surface: str, text: bytes, says: str | None) -> None:
 
 def test_a_container_is_told_by_any_of_its_marks() -> None:
     root = b"611 520 0:88 / / rw,relatime - overlay overlay rw,lowerdir=/var/lib/docker/overlay2/l/A,upperdir=/x\n"
-    for changed in ({("file", "/proc/1/cgroup"): b"0::/kubepods/pod1\n"}, {("file", "/proc/self/mountinfo"): root}):
-        found = facts(changed).one(Machine)
+    marks: list[tuple[Key, bytes]] = [
+        (("file", "/proc/1/cgroup"), b"0::/kubepods/pod1\n"),
+        (("file", "/proc/self/mountinfo"), root),
+    ]
+    for surface, text in marks:
+        found = facts({surface: text}).one(Machine)
         assert isinstance(found, Machine)
         assert found.container is True
     plain = facts().one(Machine)
@@ -135,3 +140,14 @@ def test_the_fabric_managers_name_is_cut_by_the_kernel() -> None:
     found = facts(node="made-hgx-h100.node").one(FabricManager)
     assert isinstance(found, FabricManager)
     assert (found.running, found.version, len(found.switches)) == (True, "570.158.01", 4)
+
+
+def test_a_gpu_that_was_unplugged_is_known_to_the_driver_alone() -> None:
+    from gpudoctor_checks.kernel.bus import removed_from_the_bus
+
+    listed: Key = ("dir", "/sys/bus/pci/devices")
+    held = facts({listed: ("0000:00:00.0", "0000:17:00.0")})
+    gpus, found = held.all(DriverGpu), held.one(Inventory)
+    assert isinstance(gpus, tuple)
+    assert isinstance(found, Inventory)
+    assert [finding.subject.id for finding in removed_from_the_bus(gpus, found)] == [GPU]
