@@ -56,6 +56,7 @@ class IommuFault:
     access: str | None  # DMA Read, DMA Write, IO_PAGE_FAULT
     address: str | None
     reason: str | None
+    driver: str | None = None  # of the device, where the line names it
 
 
 @dataclass(frozen=True, slots=True)

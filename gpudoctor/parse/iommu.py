@@ -19,7 +19,7 @@ _DMAR = re.compile(
     r"(?: PASID \S{1,20})? fault (?:addr|index) (?P<address>\S{1,24})(?: \[fault reason (?P<reason>.{1,100}))?"
 )
 _AMD = re.compile(
-    r"(?:\w[\w-]{0,40} (?P<bus_id>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]): )?AMD-Vi: Event logged \["
+    r"(?:(?P<driver>\w[\w-]{0,40}) (?P<bus_id>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]): )?AMD-Vi: Event logged \["
     r"(?P<access>[A-Z_]{4,40})(?: device=(?P<device>[0-9a-f:.]{5,16}))?(?P<rest>[^]]{0,160})"
 )
 _ADDRESS = re.compile(r"address=(?P<address>0x[0-9a-f]+)")
@@ -39,6 +39,14 @@ def iommu_faults(records: Iterable[KernelRecord]) -> Iterator[IommuFault]:
         elif "AMD-Vi: Event" in record.text and (found := _AMD.search(record.text)):
             address = _ADDRESS.search(found["rest"])
             bus_id = normal_bus_id(found["bus_id"] or found["device"] or "")
-            yield IommuFault(record, bus_id, "AMD-Vi", found["access"], address["address"] if address else None, None)
+            yield IommuFault(
+                record,
+                bus_id,
+                "AMD-Vi",
+                found["access"],
+                address["address"] if address else None,
+                None,
+                found["driver"],
+            )
         elif "arm-smmu" in record.text and (found := _SMMU.search(record.text)):
             yield IommuFault(record, normal_bus_id(found["bus_id"]), "SMMU", found["access"], found["address"], None)

@@ -38,7 +38,7 @@ def iommu_fault(events: KernelEvents, inventory: Inventory) -> Iterator[Finding]
     """The IOMMU stopped a DMA access of a GPU or NIC."""
     held: dict[str, tuple[Owner, list[IommuFault]]] = {}
     for fault in events.iommu_faults:
-        whose = owner(fault.bus_id, inventory, events) if fault.bus_id else None
+        whose = owner(fault.bus_id, inventory, events, fault.driver) if fault.bus_id else None
         if whose is not None and whose.subject.kind != "bridge":
             held.setdefault(whose.subject.id, (whose, []))[1].append(fault)
     for whose, faults in held.values():
