@@ -49,7 +49,7 @@ def _settings(gpu: Gpu, answers: Answers, mig_devices: Reading[int]) -> GpuSetti
     mode, virtualization = integer(answers["compute"]), integer(answers["virtualization"])
     return GpuSettings(
         gpu.subject,
-        data_centre=hold(_data_centre(gpu.reading("name"))),
+        data_centre=hold(server_gpu(gpu.reading("name"))),
         persistence=hold(flag(answers["persistence"])),
         display_active=hold(flag(answers["display"])),
         compute_mode=hold(mode if isinstance(mode, Unread) else MODES.get(mode) or malformed(f"compute mode {mode}")),
@@ -67,7 +67,7 @@ def _settings(gpu: Gpu, answers: Answers, mig_devices: Reading[int]) -> GpuSetti
     )
 
 
-def _data_centre(name: Reading[str]) -> Reading[bool]:
+def server_gpu(name: Reading[str]) -> Reading[bool]:
     """By name: since Ampere NVML gives most server and workstation GPUs one brand."""
     if isinstance(name, Unread):
         return name
