@@ -94,7 +94,7 @@ def load(text: str) -> Archive:
     for number, head, body in _sections(lines, first):
         try:
             key, reading = parse_section(head, body)
-        except (ValueError, KeyError, binascii.Error) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, binascii.Error) as error:
             raise MalformedArchive(f"has a section it cannot hold at line {number}: {error}") from error
         archive.surfaces[key] = reading
     return archive
@@ -108,7 +108,13 @@ def _header(lines: list[str]) -> Archive:
         raise MalformedArchive(f"has a broken header: {error}") from error
 
 
+def _one_line(name: str) -> str:
+    """A file's name may hold anything but a slash."""
+    return name.replace("\n", "?").replace("\r", "?")
+
+
 def _section(verb: Verb, key: str, reading: Reading[Any]) -> Iterator[str]:
+    key = _one_line(key)
     if isinstance(reading, Unread):
         yield f"== unread {verb} {key} {reading.gap.name.lower()}"
         yield json.dumps([reading.where, reading.detail, reading.remedy])
@@ -118,9 +124,9 @@ def _section(verb: Verb, key: str, reading: Reading[Any]) -> Iterator[str]:
         yield from _escaped(text) if text is not None else [base64.b64encode(reading).decode()]
     elif verb == "dir":
         yield f"== dir {key}"
-        yield from reading
+        yield from (_escaped(_one_line(name) + "\n")[0] for name in reading)
     elif verb == "link":
-        yield f"== link {key} -> {reading}"
+        yield f"== link {key} -> {_one_line(reading)}"
     elif verb == "stat":
         may = ("r" if reading.readable else "-") + ("w" if reading.writable else "-")
         yield (
@@ -154,7 +160,7 @@ def parse_section(head: str, body: Sequence[str] = ()) -> tuple[Key, Reading[Any
 
 def _content(verb: str, shape: re.Match[str], body: Sequence[str]) -> Any:
     if verb == "dir":
-        return tuple(body)
+        return tuple(name.removeprefix("\\") for name in body)
     if verb == "link":
         return shape["target"]
     if verb == "stat":
@@ -169,7 +175,7 @@ def _content(verb: str, shape: re.Match[str], body: Sequence[str]) -> Any:
 
 def _sections(lines: list[str], first: int) -> Iterator[tuple[int, str, list[str]]]:
     starts = [i for i in range(first, len(lines)) if lines[i].startswith("== ")]
-    for start, end in zip(starts, [*starts[1:], len(lines) - (lines[-1] == "")], strict=True):
+    for start, end in zip(starts, [*starts[1:], len(lines) - (lines[-1] == "")], strict=False):
         yield start + 1, lines[start][3:], lines[start + 1 : end]
 
 

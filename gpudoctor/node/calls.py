@@ -64,6 +64,8 @@ def _argument(given: int | str) -> Any:
     if isinstance(given, int):
         return given
     value = vars(pynvml).get(given)
+    if isinstance(value, tuple) and len(value) == 1:  # NVML_P2P_CAPS_INDEX_READ = 0, has a comma too many
+        value = value[0]
     if isinstance(value, int):
         return value
     if given.lower().startswith("nvml"):
