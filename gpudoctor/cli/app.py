@@ -10,7 +10,7 @@ import typer
 from gpudoctor import __version__
 from gpudoctor.cli import options, say
 from gpudoctor.cli.output import deliver, require_writable
-from gpudoctor.cli.page import Front
+from gpudoctor.cli.page import Front, Plain
 from gpudoctor.cli.patient import catalog, patient
 from gpudoctor.cli.printing import Look, facts_text, report_text
 
@@ -69,7 +69,7 @@ def front(
         raise typer.Exit(2)
 
 
-@app.command()
+@app.command(cls=Plain)
 def scan(
     layer: Layers = None,
     check: Annotated[
@@ -137,7 +137,7 @@ def scan(
     return report.exit_code
 
 
-@app.command()
+@app.command(cls=Plain)
 def record(
     file: Annotated[str, typer.Argument(metavar="OUT.node", help="The file to write; - for stdout.")],
     redact: Annotated[bool, typer.Option("--redact/--no-redact", help="Leave out serials, names, addresses.")] = True,
@@ -164,7 +164,7 @@ def record(
     return 0
 
 
-@app.command()
+@app.command(cls=Plain)
 def facts(
     format: ListFormat = "terminal",
     node: Node = None,
@@ -188,7 +188,7 @@ def facts(
     return 0
 
 
-@app.command()
+@app.command(cls=Plain)
 def explain(
     what: Annotated[
         list[str],
@@ -209,7 +209,7 @@ def explain(
     return 0
 
 
-@app.command()
+@app.command(cls=Plain)
 def checks(
     format: ListFormat = "terminal",
     layer: Layers = None,

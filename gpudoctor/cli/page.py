@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 PAGE = """\
 gpudoctor says why a GPU node is broken or slow, what to do first, and what could not be seen.
@@ -48,7 +48,28 @@ network and runs nothing of yours. Run it as root to see all: what it may not re
 """
 
 
-class Front(TyperGroup):
+class _AsGiven:
+    """Our options are texts, lists of texts, flags and counts, as the parser hands them over.
+
+    Newer typer imports pydantic, 70 ms, to find that out: typer.core._TyperParameter.get_runtime_param
+    """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if hasattr(param, "_runtime_param"):
+                param._runtime_param = self
+        return params
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        return () if value is None and (param.multiple or param.nargs == -1) else value
+
+
+class Plain(_AsGiven, TyperCommand):
+    """A command."""
+
+
+class Front(_AsGiven, TyperGroup):
     """The commands, under a page of our own."""
 
     def get_help(self, ctx: Any) -> str:

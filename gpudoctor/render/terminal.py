@@ -62,7 +62,7 @@ def note(report: Report) -> str:
             f"This is {name}. Windows owns the GPU and its kernel driver: the kernel log, the PCI bus and the driver's "
             "modules are out of reach from here; what NVML answers is examined."
         )
-    if machine.gpus == ():
+    if machine.gpus == () and not report.findings:
         return "There is no GPU on this node: none on the PCI bus and none that NVML lists. The rest was checked."
     return ""
 
