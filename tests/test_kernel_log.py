@@ -136,6 +136,17 @@ def test_kmsg_comes_first() -> None:
     assert (log.origin, log.xids[0].record.at) == ("/dev/kmsg", 1002.5)
 
 
+def test_an_overwritten_ring_gives_way_to_a_whole_journal() -> None:
+    ring = b"3,9000,81233402111,-;NVRM: late\n"
+    whole = f"-- Logs begin at Mon --\n1773029000.1 a kernel: {BOOT}\n1773029512.1 a kernel: {XID}\n".encode()
+    part = f"1773029512.1 a kernel: {XID}\n".encode()
+    for said, origin in ((whole, "journal"), (part, "/dev/kmsg")):
+        held = {("file", "/dev/kmsg"): ring, ("run", " ".join(JOURNAL)): Output(0, said, b"")}
+        log = kernel_log(node(held=held), machine())
+        assert isinstance(log, KernelLog)
+        assert log.origin == origin
+
+
 def test_then_the_journal() -> None:
     said = f"-- Boot 1 --\n1773029512.104511 a kernel: {XID}\n".encode()
     log = kernel_log(node(held={("run", " ".join(JOURNAL)): Output(0, said, b"")}), machine())

@@ -132,6 +132,16 @@ def test_only_the_events_that_stand_on_their_own_are_told() -> None:
     assert (values["processes"], values["count"], values["consequences"]) == (("b (pid 478)",), 1, 1)
 
 
+def test_an_overwritten_ring_without_xids_is_not_clear() -> None:
+    checks = [check for check in catalog().checks([Layer.KERNEL]) if check.name == "XID_*"]
+    log = parse_kernel_log(b"3,9000,81233402111,-;NVRM: late\n", source="/dev/kmsg")
+    examined = examine(
+        Facts({KernelLog: log, Inventory: Inventory(gpu_indices={}, devices={})}), checks, catalog().knowledge
+    )
+    assert [o.outcome for o in examined.outcomes] == ["could_not_tell"]
+    assert "overwritten" in str(examined.outcomes[0].reason)
+
+
 def test_a_log_without_times_keeps_its_order() -> None:
     text = "NVRM: Xid (PCI:0000:3b:00): 79, lost\nNVRM: Xid (PCI:0000:3b:00): 45, pid=5, name=job, Ch 3\n"
     seen = diagnosis(text)

@@ -26,17 +26,24 @@ def kernel_log(node: Node, machine: Machine | Unread | None) -> KernelLog | Unre
 
     booted, now = _clock(machine, node)
     ring = _kmsg(node)
-    if not isinstance(ring, Unread):
-        return parse_kernel_log(ring, source=KMSG, booted=booted, now=now)
+    newest = ring if isinstance(ring, Unread) else parse_kernel_log(ring, source=KMSG, booted=booted, now=now)
+    if isinstance(newest, KernelLog) and newest.begins_at_boot:
+        return newest
     journal = _journal(node)
     if not isinstance(journal, Unread):
-        return parse_kernel_log(journal, source="journal", booted=booted, now=now)
+        whole = parse_kernel_log(journal, source="journal", booted=booted, now=now)
+        if isinstance(newest, Unread) or whole.begins_at_boot:
+            return whole
+    if isinstance(newest, KernelLog):  # its first lines are overwritten, and nobody has them
+        return newest
     for name in FILES:
         path = f"/var/log/{name}"
         text = _file(node, path, name, booted)
         if not isinstance(text, Unread):
             return parse_kernel_log(text, source=path, booted=booted, now=now, since=booted)
-    return Unread(ring.gap, "kernel log", f"{ring}; {journal}; no kernel lines in /var/log", _remedy(node, ring))
+    return Unread(
+        newest.gap, "kernel log", f"{newest}; {journal!s}; no kernel lines in /var/log", _remedy(node, newest)
+    )
 
 
 def _clock(machine: Machine | Unread | None, node: Node) -> tuple[float | None, float | None]:

@@ -209,8 +209,9 @@ def _decoded(text: bytes, start: int, end: int) -> str:
 
 
 def _starts_at_boot(text: bytes) -> bool:
-    head = text[:4096].decode("utf-8", errors="replace").lstrip("\ufeff\n\r ")
-    first = LineReader().read(head.split("\n", 1)[0])
+    head = text[:4096].decode("utf-8", errors="replace").lstrip("\ufeff")
+    lines = (line for line in head.split("\n") if line.strip() and not line.startswith("-- "))  # journalctl's headings
+    first = LineReader().read(next(lines, ""))
     return first.message.startswith("Linux version ") or (first.monotonic is not None and first.monotonic < 1.0)
 
 
@@ -221,10 +222,10 @@ def _on_one_clock(log: KernelLog) -> KernelLog:
     def placed(record: KernelRecord) -> KernelRecord:
         return replace(record, at=None) if record.at is not None and record.at < earliest_epoch else record
 
-    return replace(
-        log,
-        records=tuple(placed(r) for r in log.records),
-        xids=tuple(replace(e, record=placed(e.record)) for e in log.xids),
-        sxids=tuple(replace(e, record=placed(e.record)) for e in log.sxids),
-        resets=tuple(replace(e, record=placed(e.record)) for e in log.resets),
-    )
+    placed_events = {
+        "records": tuple(placed(r) for r in log.records),
+        "xids": tuple(replace(e, record=placed(e.record)) for e in log.xids),
+        "sxids": tuple(replace(e, record=placed(e.record)) for e in log.sxids),
+        "resets": tuple(replace(e, record=placed(e.record)) for e in log.resets),
+    }
+    return KernelLog(**{**dict(log.readings()), **placed_events})
