@@ -261,3 +261,40 @@ def test_start_imports_nothing_heavy() -> None:
     script = f"import sys, gpudoctor.cli as c; c.run(['--help']); print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.rstrip().split("\n")[-1] == "[]"
+
+
+def test_the_timeout_is_kept_whatever_hangs() -> None:
+    """A thread that no deadline reaches, and a node whose work never ends."""
+    script = (
+        "import threading, time; from gpudoctor.cli.patient import patient\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "with patient('x', recording=None, root='/', seconds=0.2): time.sleep(60)"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr == "gpudoctor: gave up after 2.2 s: the scan did not end at its own deadline\n"
+    assert time.monotonic() - began < 10
+
+
+def test_nothing_holds_the_process_at_its_end() -> None:
+    script = (
+        "import threading, time, sys; from gpudoctor import cli\n"
+        "threading.Thread(target=time.sleep, args=(60,)).start()\n"
+        "sys.argv = ['gpudoctor', '--version']; cli.main()"
+    )
+    began = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=30)
+    assert (done.returncode, done.stdout) == (0, f"gpudoctor {__version__}\n")
+    assert time.monotonic() - began < 10
+
+
+def test_a_scan_of_this_machine_ends_in_time(tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+    arguments = ["scan", "--timeout", "5", "--format", "json", "-o", str(target)]
+    began = time.monotonic()
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, timeout=60)
+    assert time.monotonic() - began < 10
+    report = json.loads(target.read_text())
+    assert (done.returncode, done.stdout, done.stderr) == (report["exit_code"], "", "")
+    assert report["source"] == {"kind": "live", "name": "live"}
