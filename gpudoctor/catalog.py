@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import difflib
 import pkgutil
-from collections.abc import Collection, Iterable, Mapping
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from importlib import import_module
-from importlib.metadata import entry_points
+from pathlib import Path
 from types import ModuleType
 
 from gpudoctor.check import Check
@@ -29,7 +31,7 @@ class Catalog:
     @classmethod
     def installed(cls) -> Catalog:
         """Raises LookupError where no pack is installed."""
-        names = sorted({point.value for point in entry_points(group=GROUP)})
+        names = sorted(set(_entry_points()))
         if not names:
             raise LookupError(f"no pack of checks is installed (entry point group {GROUP})")
         return cls(names)
@@ -37,7 +39,7 @@ class Catalog:
     def checks(self, layers: Collection[Layer] = ()) -> tuple[Check, ...]:
         wanted = [layer for layer in Layer if not layers or layer in layers]
         marked = [check for layer in wanted for module in self._of(layer) for check in _marked_checks(module)]
-        lines = [check for layer in wanted for check in line_checks(self.knowledge.written(layer), layer)]
+        lines = [check for layer in wanted for check in line_checks(self.knowledge.with_lines(layer), layer)]
         return (*marked, *lines)
 
     def families(self, layer: Layer) -> Mapping[str, FamilyFunction]:
@@ -80,6 +82,17 @@ class Catalog:
             found = [module for package in self.packages for module in _layer_modules(package, layer)]
             self._modules[layer] = tuple(found)
         return self._modules[layer]
+
+
+def _entry_points() -> Iterator[str]:
+    """The group's values. importlib.metadata takes 30 to 50 ms to say the same where 250 packages are installed."""
+    for place in map(Path, sys.path):
+        for path in place.glob("*-info/entry_points.txt") if place.is_dir() else ():
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if f"[{GROUP}]" in text:
+                read = configparser.ConfigParser(delimiters=("=",), interpolation=None)
+                read.read_string(text)
+                yield from read[GROUP].values()
 
 
 def _layer_modules(package: str, layer: Layer) -> Iterable[ModuleType]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Literal, Union
 
@@ -143,8 +142,7 @@ class KernelLog(Fact):
         def late(record: KernelRecord) -> bool:
             return record.at is None or record.at >= seconds
 
-        return dataclasses.replace(
-            self,
+        return self.with_fields(
             records=tuple(r for r in self.records if late(r)),
             xids=tuple(e for e in self.xids if late(e.record)),
             sxids=tuple(e for e in self.sxids if late(e.record)),

@@ -13,17 +13,19 @@ from gpudoctor.facts.gpu_clocks import GpuClocks
 from gpudoctor.facts.gpu_health import GpuEcc
 from gpudoctor.facts.gpu_settings import GpuSettings
 from gpudoctor.facts.gpu_thermal import GpuPower
-from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Subject
+from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Severity, Subject
 
 FIRMWARE = {"vbios_version": "VBIOS", "inforom_version": "InfoROM", "gsp_version": "GSP firmware"}
-SETTINGS = {
+COSTLY = {
     "memory_total_bytes": "memory in bytes",
     "enforced_limit_watts": "power limit in W",
     "sm_max_mhz": "highest SM clock in MHz",
     "sm_application_mhz": "SM application clock in MHz",
     "memory_application_mhz": "memory application clock in MHz",
     "enabled": "ECC",
-    "mig": "MIG",
+}
+SETTINGS = {
+    **COSTLY,
     "compute_mode": "compute mode",
     "persistence": "persistence",
 }
@@ -42,7 +44,9 @@ def set_up(
     powers: tuple[GpuPower, ...],
     eccs: tuple[GpuEcc, ...],
 ) -> Iterator[Finding]:
-    yield from _odd_ones(gpus, (*gpus, *settings, *clocks, *powers, *eccs), SETTINGS)
+    cut = {each.subject.id for each in settings if each.get("mig", False)}  # MIG takes some memory for itself
+    for same in ([g for g in gpus if g.bus_id in cut], [g for g in gpus if g.bus_id not in cut]):
+        yield from _odd_ones(same, (*gpus, *settings, *clocks, *powers, *eccs), SETTINGS)
 
 
 def _odd_ones(gpus: Iterable[Gpu], facts: Iterable[SubjectFact], themes: dict[str, str]) -> Iterator[Finding]:
@@ -61,7 +65,7 @@ def _of_model(members: dict[str, Subject], facts: list[SubjectFact], themes: dic
     odd: dict[str, list[tuple[str, Any, Any, int]]] = {}
     split: list[tuple[str, dict[Any, list[str]], str]] = []
     for field, theme in themes.items():
-        told = [(f, f.get(field)) for f in facts if field in f.__dataclass_fields__ and f.get(field) is not None]
+        told = [(f, f.get(field)) for f in facts if field in f.__fact_fields__ and f.get(field) is not None]
         counted = Counter(value for _, value in told)
         if len(counted) < 2:
             continue
@@ -78,11 +82,20 @@ def _of_model(members: dict[str, Subject], facts: list[SubjectFact], themes: dic
         yield _split(split)
 
 
+def _severity(themes: Iterable[str]) -> Severity | None:
+    return None if set(themes) & set(COSTLY.values()) else Severity.INFO
+
+
 def _odd(subject: Subject, differences: list[tuple[str, Any, Any, int]], of: int) -> Finding:
     said = [
         f"{theme} {_word(own)} where {many} of {of} have {_word(common)}" for theme, own, common, many in differences
     ]
-    return Finding(subject, evidence=[Evidence("NVML", text) for text in said], differences="; ".join(said))
+    return Finding(
+        subject,
+        severity=_severity(theme for theme, *_ in differences),
+        evidence=[Evidence("NVML", text) for text in said],
+        differences="; ".join(said),
+    )
 
 
 def _split(split: list[tuple[str, dict[Any, list[str]], str]]) -> Finding:
@@ -91,7 +104,13 @@ def _split(split: list[tuple[str, dict[Any, list[str]], str]]) -> Finding:
         for theme, values, _ in split
     ]
     evidence = [Evidence(source, text) for text, (_, _, source) in zip(said, split, strict=True)]
-    return Finding(NODE, confidence=Confidence.LIKELY, evidence=evidence, differences="; ".join(said))
+    return Finding(
+        NODE,
+        severity=_severity(theme for theme, *_ in split),
+        confidence=Confidence.LIKELY,
+        evidence=evidence,
+        differences="; ".join(said),
+    )
 
 
 def _labels(told: list[tuple[SubjectFact, Any]]) -> dict[Any, list[str]]:
@@ -102,4 +121,6 @@ def _labels(told: list[tuple[SubjectFact, Any]]) -> dict[Any, list[str]]:
 
 
 def _word(value: Any) -> str:
-    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
