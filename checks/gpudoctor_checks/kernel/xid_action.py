@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gpudoctor.facts.kernel_log import Containment, Nvlink5Error, NvlinkRegisters, RecoveryChange
+from gpudoctor.facts.kernel_log import Containment, Nvlink5Error, NvlinkRegisters
 from gpudoctor.finding import Confidence, Severity
 from gpudoctor.knowledge import table
 from gpudoctor_checks.kernel.xid_history import History, Seen, xid_table
@@ -189,8 +189,3 @@ def _by_bucket(entry: Mapping[str, Any]) -> Decision:
     if bucket is None:
         return Decision(action, severity, Confidence.POSSIBLE, "no action is published for this Xid")
     return Decision(action, severity, Confidence.CERTAIN, f"NVIDIA's catalogue: {bucket}")
-
-
-def recovery_text(past: History, bus_id: str) -> str | None:
-    change: RecoveryChange | None = past.recovery.get(bus_id)
-    return change.text if change else None
