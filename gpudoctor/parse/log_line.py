@@ -36,6 +36,7 @@ _PREFIX = re.compile(
     r"|(?:stdout|stderr) [FP] "
     r")"
 )
+_PLAIN = re.compile(r"\[ *(?P<mono>\d{1,10}\.\d{1,9})\] (?P<message>[A-Za-z][^\x1b&*`]*)")  # what dmesg prints
 _TAG = re.compile(r"(?P<host>[^\s:\[\]]{1,255}) (?:kernel|kern)(?:\[\d+\])?(?P<colon>:)? ?")
 _TAG_5424 = re.compile(r"(?P<host>\S{1,255}) (?:kernel|kern) \S{1,128} \S{1,128} (?:-|\[[^\]]{0,1024}\]) ?")
 _OTHER_TAG = re.compile(r"(?P<host>[^\s:\[\]]{1,255}) (?=[\w./@-]{1,128}\[\d+\]: )")
@@ -72,6 +73,7 @@ class LineReader:
         self._now = now
         self._year: int | None = None
         self._latest = float("-inf")
+        self._date: tuple[str | None, float | None] = None, None
 
     def read(self, raw: str) -> LogLine:
         text = raw[:LONGEST].rstrip("\r\n")
@@ -79,6 +81,11 @@ class LineReader:
             journal = self._journal(text)
             if journal is not None:
                 return journal
+        plain = _PLAIN.fullmatch(text)
+        if plain and " kernel" not in text[:300]:
+            monotonic = float(plain["mono"])
+            at = monotonic if self._booted is None else self._booted + monotonic
+            return LogLine(plain["message"].rstrip(), plain["mono"], at, self._booted is not None, None, monotonic)
         if "\x1b" in text:
             text = _ANSI.sub("", text)
         if "&" in text and _ENTITY.search(text):
@@ -135,13 +142,17 @@ class LineReader:
             return found["mono"], float(found["mono"])
         if found["unix"] is not None:
             return found["unix"], float(found["unix"])
+        date = found["ctime"] or found["iso"] or found["bsd"]
+        if date is None:
+            return None, None
+        if date != self._date[0]:  # many lines share their second
+            self._date = date, self._instant(found)
+        return self._date
+
+    def _instant(self, found: re.Match[str]) -> float | None:
         if found["ctime"] is not None:
-            return found["ctime"], self._bsd(found["ctime"][:-5].rstrip(), int(found["ctime"][-4:]))
-        if found["iso"] is not None:
-            return found["iso"], _iso(found["iso"])
-        if found["bsd"] is not None:
-            return found["bsd"], self._bsd(found["bsd"], None)
-        return None, None
+            return self._bsd(found["ctime"][:-5].rstrip(), int(found["ctime"][-4:]))
+        return _iso(found["iso"]) if found["iso"] is not None else self._bsd(found["bsd"], None)
 
     def _bsd(self, text: str, year: int | None) -> float | None:
         parts = _BSD.match(text)

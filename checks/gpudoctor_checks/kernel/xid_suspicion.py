@@ -34,7 +34,7 @@ def repeated_sm(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
             evidence=evidence(group, log),
             occurrences=occurrences(group),
             sm=sm,
-            programs=programs,
+            programs=", ".join(programs),
             count=len(group),
         )
 
@@ -55,7 +55,7 @@ def across_programs(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
             confidence=Confidence.POSSIBLE,
             evidence=evidence(group, log),
             occurrences=occurrences(group),
-            programs=programs,
+            programs=", ".join(programs),
             count=len(group),
         )
 
