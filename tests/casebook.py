@@ -10,7 +10,7 @@ A case is a folder under tests/cases with a case.yaml:
     links: {PATH: target, ...}
     stats: {PATH: "char 0666 0:0 195:0 rw", ...}
     nvml: {"nvmlDeviceGetName(gpu 0)": value, ...}
-    unread: {"file PATH": denied, "nvml CALL": unsupported, ...}
+    unread: {"file PATH": denied, "nvml CALL": unsupported, "nvml CALL": "malformed NVML_ERROR_UNKNOWN", ...}
     expect: [{code: XID_31, subject: "0000:00:06.0", severity: warning}, ...]   # subject, severity optional
     forbid: [CODE, ...]        # no finding of these, at any severity
     healthy: true              # nothing at warning or above
@@ -82,7 +82,8 @@ def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
         changed["nvml", call] = value
     for surface, gap in (case.get("unread") or {}).items():
         verb, _, key = surface.partition(" ")
-        changed[verb, key] = Unread(Gap[gap.upper()], key, gap)  # type: ignore[index]
+        name, _, detail = gap.partition(" ")
+        changed[verb, key] = Unread(Gap[name.upper()], key, detail or name)  # type: ignore[index]
     return base.with_surfaces(changed)
 
 

@@ -189,7 +189,7 @@ def test_a_busy_h200_is_held_by_its_power_cap_all_the_time() -> None:
     facts = collect(load_node("h200x1-busy.node"), [GpuClocks], seconds=20)
     (clocks,) = facts.all(GpuClocks)  # type: ignore[misc]
     assert clocks.power_cap_share == 1.0
-    assert clocks.reasons == {"sw_power_cap"}
+    assert clocks.reasons == ("sw_power_cap",)
 
 
 def test_no_nvidia_at_all_is_not_a_gap() -> None:

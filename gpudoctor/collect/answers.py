@@ -59,7 +59,7 @@ def item(reading: Reading[Any], key: str | int) -> Reading[int]:
 
 
 def scaled(reading: Reading[int], factor: float) -> Reading[float]:
-    return reading if isinstance(reading, Unread) else reading * factor
+    return reading if isinstance(reading, Unread) else round(reading * factor, 3)
 
 
 def fields(reading: Reading[Any], names: Sequence[str]) -> dict[str, Reading[int]]:

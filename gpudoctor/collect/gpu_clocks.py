@@ -89,12 +89,12 @@ def _clocks(subject: Subject, answers: Answers, shares: list[Reading[float]]) ->
     )
 
 
-def _reasons(answer: Reading[object]) -> Reading[frozenset[Reason]]:
+def _reasons(answer: Reading[object]) -> Reading[tuple[Reason, ...]]:
     mask = integer(answer)
     if isinstance(mask, Unread):
         return mask
-    active: set[Reason] = {name for bit, name in REASONS.items() if mask & bit}
-    return frozenset(active)
+    active: list[Reason] = [name for bit, name in REASONS.items() if mask & bit]
+    return tuple(active)
 
 
 def _shares(before: Reading[object], after: Reading[object], counters: tuple[str | int, ...]) -> list[Reading[float]]:

@@ -13,6 +13,7 @@ from gpudoctor.unread import Gap, Reading, Unread, hold
 
 MEMORY = {
     "memory": ("nvmlDeviceGetMemoryInfo", "nvmlMemory_v2"),  # v1 counts what the driver reserves as used
+    "numa": ("nvmlDeviceGetNumaNodeId",),
     "compute": ("nvmlDeviceGetComputeRunningProcesses_v3",),
     "graphics": ("nvmlDeviceGetGraphicsRunningProcesses_v3",),
 }
@@ -31,8 +32,16 @@ def _use(node: Node, gpu: Gpu, answers: Answers) -> GpuMemoryUse:
         total_bytes=hold(item(memory, "total")),
         used_bytes=hold(item(memory, "used")),
         reserved_bytes=hold(item(memory, "reserved")),
+        system_memory=hold(_onlined(answers["numa"])),
         holders=hold(_settled(node, gpu, _holders(node, answers))),
     )
+
+
+def _onlined(answer: Reading[object]) -> Reading[bool]:
+    node = integer(answer)
+    if isinstance(node, Unread):
+        return False if node.gap is Gap.UNSUPPORTED else node
+    return node >= 0
 
 
 def _settled(node: Node, gpu: Gpu, holders: Reading[tuple[GpuHolder, ...]]) -> Reading[tuple[GpuHolder, ...]]:
@@ -72,6 +81,6 @@ def _holder(node: Node, entry: Any, kind: Literal["compute", "graphics"]) -> Gpu
 def alive(node: Node, pid: int) -> Literal["running", "zombie", "gone"] | None:
     stat = node.read(f"/proc/{pid}/stat")
     if isinstance(stat, Unread):
-        return "gone" if stat.gap is Gap.ABSENT else None
+        return "gone" if stat.gap is Gap.ABSENT and node.uid == 0 else None  # hidepid hides others' processes
     state = stat.rpartition(b")")[2].split()[:1]
     return "zombie" if state in ([b"Z"], [b"X"]) else "running"

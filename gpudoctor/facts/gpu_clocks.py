@@ -34,7 +34,7 @@ class GpuClocks(SubjectFact):
     memory_max_mhz: int = source("nvmlDeviceGetMaxClockInfo NVML_CLOCK_MEM")
     memory_application_mhz: int = source("nvmlDeviceGetApplicationsClock NVML_CLOCK_MEM")
     memory_default_mhz: int = source("nvmlDeviceGetDefaultApplicationsClock NVML_CLOCK_MEM")
-    reasons: frozenset[Reason] = source("nvmlDeviceGetCurrentClocksEventReasons")
+    reasons: tuple[Reason, ...] = source("nvmlDeviceGetCurrentClocksEventReasons")
     power_cap_share: float = source("NVML_FI_DEV_PERF_POLICY_POWER")
     sw_thermal_share: float = source("NVML_FI_DEV_CLOCKS_EVENT_REASON_SW_THERM_SLOWDOWN")
     hw_thermal_share: float = source("NVML_FI_DEV_CLOCKS_EVENT_REASON_HW_THERM_SLOWDOWN")

@@ -14,7 +14,7 @@ class GpuHolder:
     pid: int
     used_bytes: int | None  # None: NVML does not say (MIG, WDDM)
     kind: Literal["compute", "graphics"]
-    alive: Literal["running", "zombie", "gone"] | None  # /proc/PID/stat; None: could not be read
+    alive: Literal["running", "zombie", "gone"] | None  # /proc/PID/stat; None: this user cannot tell
 
 
 @fact
@@ -23,4 +23,5 @@ class GpuMemoryUse(SubjectFact):
     total_bytes: int = source("nvmlDeviceGetMemoryInfo")
     used_bytes: int = source("nvmlDeviceGetMemoryInfo")  # without what the driver and firmware reserve
     reserved_bytes: int = source("nvmlDeviceGetMemoryInfo")
+    system_memory: bool = source("nvmlDeviceGetNumaNodeId")  # the kernel uses it as a NUMA node (GH200, GB200)
     holders: tuple[GpuHolder, ...] = source("nvmlDeviceGetComputeRunningProcesses_v3")

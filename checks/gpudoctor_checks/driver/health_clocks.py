@@ -31,7 +31,7 @@ def locked_low(clocks: GpuClocks) -> Iterator[Finding]:
     if clocks.lacks("sm_mhz"):
         return
     normal = min(clocks.get("sm_default_mhz", clocks.sm_max_mhz), clocks.sm_max_mhz)
-    held = clocks.reasons & LIMITS
+    held = LIMITS.intersection(clocks.reasons)
     if clocks.get("busy_percent", 0) >= BUSY_PERCENT and not held and clocks.sm_mhz < normal * LOW:
         evidence = clocks.seen("busy_percent", "sm_mhz", "sm_default_mhz", "sm_max_mhz", "reasons")
         yield _low(clocks, "SM", clocks.sm_mhz, normal, "locked clocks", Confidence.LIKELY, evidence)

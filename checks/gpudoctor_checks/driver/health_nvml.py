@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpudoctor.check import check
+from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_gaps import GpuGaps, UnreadField
 from gpudoctor.facts.nvml import Nvml
 from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Subject
@@ -34,15 +35,20 @@ def unanswered(gpu: GpuGaps) -> Iterator[Finding]:
 
 @check("NVML_HANG", "NVML_CRASH")
 def unanswered_at_all(nvml: Nvml) -> Iterator[Finding]:
-    """NVML does not start, or does not say what a GPU is."""
+    """NVML does not even start."""
     start = nvml.reading("driver_version")
-    if isinstance(start, Unread):
-        if start.gap in CODES and _own(start, start.gap):
-            yield _fault(NODE, CODES[start.gap], [start])
-        return
-    for index, gap in nvml.get("silent", {}).items():
+    if isinstance(start, Unread) and start.gap in CODES and _own(start, start.gap):
+        yield _fault(NODE, CODES[start.gap], [start])
+
+
+@check("NVML_HANG", "NVML_CRASH")
+def unopened(nvml: Nvml, gpus: tuple[Gpu, ...]) -> Iterator[Finding]:
+    """NVML cannot even say which GPU it is."""
+    placed = {gpu.index: gpu.subject for gpu in gpus}
+    for index, gap in nvml.silent.items():
         if gap.gap in CODES and _own(gap, gap.gap):
-            yield _fault(Subject("gpu", f"nvml-{index}", f"GPU {index}"), CODES[gap.gap], [gap])
+            subject = placed.get(index, Subject("gpu", f"nvml-{index}", f"GPU {index} (bus id unknown)"))
+            yield _fault(subject, CODES[gap.gap], [gap])
 
 
 @check("GPU_SENSOR_ERR")

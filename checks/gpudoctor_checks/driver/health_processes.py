@@ -17,7 +17,7 @@ FOR_EACH_HOLDER = 256 * MIB
 UNSEEN = Unread(
     Gap.DENIED,
     "nvmlDeviceGetComputeRunningProcesses_v3",
-    "shows only this container's processes",
+    "does not show the processes outside of this container or guest",
     "scan from the host, or with its process namespace",
 )
 
@@ -25,14 +25,15 @@ UNSEEN = Unread(
 @check("GPU_MEMORY_WITHOUT_PROCESS")
 def unowned(use: GpuMemoryUse, settings: GpuSettings, machine: Machine) -> Iterator[Finding]:
     """Memory in use, less what the listed processes hold and what the driver reserves."""
-    if settings.get("mig", False) or settings.get("virtualization", "none") in ("vgpu", "host_vgpu"):
+    shared = settings.get("mig", False) or settings.get("virtualization", "none") in ("vgpu", "host_vgpu")
+    if shared or use.get("system_memory", False):
         return
     held = [holder.used_bytes for holder in use.holders]
     known = sum(used for used in held if used is not None)
     margin = MARGIN + FOR_EACH_HOLDER * len(held)
     if use.used_bytes - known <= margin:
         return
-    if machine.container:
+    if machine.container or machine.virtualization == "wsl2":
         raise UNSEEN
     if None in held:
         raise Unread(Gap.UNSUPPORTED, "nvmlDeviceGetComputeRunningProcesses_v3", "does not say how much each holds")

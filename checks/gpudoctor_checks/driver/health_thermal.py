@@ -9,6 +9,8 @@ from gpudoctor.facts.gpu_clocks import GpuClocks
 from gpudoctor.facts.gpu_thermal import GpuThermal
 from gpudoctor.finding import Evidence, Finding, Severity
 
+TOLERANCE = 5  # degrees by which margin and threshold of one GPU may disagree
+
 
 @check("THERMAL_THROTTLE", "TEMPERATURE_AT_LIMIT")
 def heat(clocks: GpuClocks, thermal: GpuThermal) -> Iterator[Finding]:
@@ -44,7 +46,7 @@ def _at_limit(thermal: GpuThermal) -> tuple[str, int, str] | None:
     gpu, memory = thermal.gpu_celsius, thermal.get("memory_celsius")
     margin, highest = thermal.get("margin_celsius"), thermal.get("gpu_max_celsius", thermal.get("slowdown_celsius"))
     if margin is not None:
-        if margin <= 0:
+        if margin <= 0 and (highest is None or gpu >= highest - TOLERANCE):
             return "GPU", gpu, f"a margin of {margin} C to its maximum operating temperature"
     elif highest is not None and gpu >= highest:
         return "GPU", gpu, f"a limit of {highest} C"
