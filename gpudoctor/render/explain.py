@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from gpudoctor.catalog import Catalog
     from gpudoctor.knowledge import Description
 
-ACTIONS_HEADING = "What to do where the driver says: {}"
+INSTEAD = "Instead, where the action asked for is {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +81,8 @@ def _sections(code: str, row: Row, catalog: Catalog) -> Iterator[Section]:
         yield Section("Why it matters", (placeholders(row.impact),))
     if row.fix:
         yield Section("What to do", tuple(_step(fix) for fix in row.fix))
-    for action, fixes in row.fix_for.items():
-        yield Section(ACTIONS_HEADING.format(action.replace("_", " ")), tuple(_step(fix) for fix in fixes))
+    for fixes, actions in _fixes_by_action(row).items():
+        yield Section(INSTEAD.format(listed(actions)), tuple(_step(fix) for fix in fixes))
     if row.verify:
         yield Section("How to verify", (Command(placeholders(row.verify)),))
     if row.lines:
@@ -93,6 +93,19 @@ def _sections(code: str, row: Row, catalog: Catalog) -> Iterator[Section]:
         yield Section("Explains", explains)
     if row.sources:
         yield Section("Sources", tuple(map(Origin, row.sources)))
+
+
+def _fixes_by_action(row: Row) -> dict[tuple[Fix, ...], list[str]]:
+    """What other actions than the usual one ask for; actions that ask for the same stand together."""
+    grouped: dict[tuple[Fix, ...], list[str]] = {}
+    for action, fixes in row.fix_for.items():
+        if fixes != row.fix:
+            grouped.setdefault(fixes, []).append(action.replace("_", " "))
+    return grouped
+
+
+def listed(names: list[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
 
 
 def symptoms_of(code: str, catalog: Catalog) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -82,13 +83,13 @@ def also(root: Root, screen: Screen, verbosity: int) -> Text:
 
 def seen(evidence: Sequence[Evidence], screen: Screen, width: int, verbosity: int) -> list[Text]:
     """A source and its text side by side where they fit; a source of several lines stands above them."""
-    shown = evidence if verbosity else evidence[:EVIDENCE_SHOWN]
+    distinct = set(list(dict.fromkeys(evidence))[: None if verbosity else EVIDENCE_SHOWN])
+    shown = [each for each in evidence if each in distinct]
     lines: list[Text] = []
     for source, group in groupby(shown, key=lambda each: each.source):
-        several = list(group)
-        words = [_witness(each, screen) for each in several]
+        words = [_witness(each, times, screen) for each, times in Counter(group).items()]
         name = screen.text(source, "note")
-        if len(several) == 1 and name.cell_len + 3 + words[0].cell_len <= width:
+        if len(words) == 1 and name.cell_len + 3 + words[0].cell_len <= width:
             lines.append(Text.assemble(name, "   ", words[0]))
             continue
         lines += screen.wrapped(name, width)
@@ -99,9 +100,10 @@ def seen(evidence: Sequence[Evidence], screen: Screen, width: int, verbosity: in
     return lines
 
 
-def _witness(evidence: Evidence, screen: Screen) -> Text:
+def _witness(evidence: Evidence, times: int, screen: Screen) -> Text:
     time = Text.assemble(screen.text(evidence.time, "note"), "  ") if evidence.time else Text()
-    return Text.assemble(time, screen.text(evidence.text, "evidence"))
+    again = f"  ({times} times)" if times > 1 else ""
+    return Text.assemble(time, screen.text(evidence.text, "evidence"), (again, "note"))
 
 
 def step(fix: Fix, screen: Screen) -> Text:

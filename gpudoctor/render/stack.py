@@ -70,12 +70,14 @@ def _floor(report: Report, screen: Screen, verdict: LayerVerdict, start: bool) -
     glyphs = screen.glyphs
     line = Text(" " * INDENT + f"{verdict.layer:<{LAYER_WIDTH}}")
     cells = [screen.text(words, style) for words, style in counts(report, screen, verdict)]
-    if not verdict.found and not verdict.clear and not verdict.could_not_tell:
-        cells = [screen.text(f"{glyphs.nothing} nothing to examine", "nothing")]
     if start:
         cells.append(Text(f"{glyphs.start} start here", "start"))
     elif verdict.found and (layers := explained_by(report, verdict.layer)):
         cells.append(Text(f"{glyphs.explained} explained by {', '.join(layers)}", "note"))
+    if verdict.could_not_tell:
+        cells.append(Text(f"{glyphs.unknown} {verdict.could_not_tell} could not tell", "unknown"))
+    if not cells:
+        cells.append(Text(f"{glyphs.nothing} nothing to examine", "nothing"))
     for number, cell in enumerate(cells):
         if number and line.cell_len + cell.cell_len > screen.width:
             yield line
@@ -93,5 +95,3 @@ def counts(report: Report, screen: Screen, verdict: LayerVerdict) -> Iterator[tu
             yield f"{screen.glyphs.of(severity)} {number} {severity if number == 1 else many}", severity
     if verdict.clear and not found.keys() - {"info"}:
         yield f"{screen.glyphs.ok} {verdict.clear} clear", "ok"
-    if verdict.could_not_tell:
-        yield f"{screen.glyphs.unknown} {verdict.could_not_tell} could not tell", "unknown"

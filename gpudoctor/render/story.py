@@ -9,6 +9,7 @@ from gpudoctor.report import Finding, Outcome, Report
 
 # a bus id, or NVML's number of a GPU: what differs between the same gap on sibling GPUs
 _WHICH = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?|\bgpu \d+", re.IGNORECASE)
+PLACES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +61,27 @@ def _downstream(cause: Finding, by_id: dict[str, Finding], told: set[str]) -> li
 
 
 def gaps_of(report: Report) -> tuple[GapGroup, ...]:
-    """The reason that hides most comes first; reasons that differ only by the GPU are one."""
-    groups: dict[str, list[Outcome]] = {}
+    """The reason that hides most comes first. What differs only by the GPU, or by the surface, is one."""
+    groups: dict[str, dict[str, list[Outcome]]] = {}
     for outcome in report.outcomes:
         if outcome.outcome == "could_not_tell":
-            groups.setdefault(_WHICH.sub("*", outcome.reason or "no reason given"), []).append(outcome)
-    made = [GapGroup(_reason(general, outcomes), tuple(outcomes)) for general, outcomes in groups.items()]
+            where, _, why = (outcome.reason or "no reason given").partition(": ")
+            groups.setdefault(_WHICH.sub("*", why), {}).setdefault(_WHICH.sub("*", where), []).append(outcome)
+    made = [_group(why, places) for why, places in groups.items()]
     return tuple(sorted(made, key=lambda group: -len(group.outcomes)))
 
 
-def _reason(general: str, outcomes: list[Outcome]) -> str:
-    reasons = {o.reason or general for o in outcomes}
-    return reasons.pop() if len(reasons) == 1 else general.replace("(*", "(each GPU").replace("*", "each GPU", 1)
+def _group(why: str, places: dict[str, list[Outcome]]) -> GapGroup:
+    outcomes = tuple(outcome for each in places.values() for outcome in each)
+    reasons = {outcome.reason or "no reason given" for outcome in outcomes}
+    if len(reasons) == 1:
+        return GapGroup(reasons.pop(), outcomes)
+    if len(places) == 1:
+        where = next(iter(places)).replace("(*", "(each GPU").replace("*", "each GPU", 1)
+        return GapGroup(f"{where}: {why}", outcomes)
+    names = list(dict.fromkeys(where.partition("(")[0].replace("*", "<bus id>") for where in places))
+    rest = f" and {len(names) - PLACES_SHOWN} more" if len(names) > PLACES_SHOWN else ""
+    return GapGroup(f"{', '.join(names[:PLACES_SHOWN])}{rest}: {why}", outcomes)
 
 
 def explained_by(report: Report, layer: str) -> tuple[str, ...]:
