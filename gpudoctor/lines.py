@@ -16,6 +16,7 @@ from gpudoctor.finding import NODE, Evidence, Finding, Occurrence, Subject
 from gpudoctor.knowledge import LinePattern, Row
 from gpudoctor.layer import Layer
 from gpudoctor.parse.bus_id import normal_bus_id
+from gpudoctor.unread import Gap, Unread
 
 PASSAGE = 6  # lines that one message of the NVIDIA driver may run over
 LOADING_SECONDS = 10.0  # the module probes its GPUs before it prints its load line
@@ -55,6 +56,13 @@ def findings(code: str, patterns: Sequence[LinePattern], log: KernelLog, invento
         by_subject.pop(NODE.id, None)
     for hits in by_subject.values():
         yield grouped(code, hits, log)
+    if not by_subject and log.origin == "/dev/kmsg" and not log.begins_at_boot:
+        raise Unread(
+            Gap.ABSENT,
+            log.origin,
+            "holds no such line, but its first lines since the boot are overwritten",
+            "let this user read the journal: group systemd-journal or adm, or root",
+        )
 
 
 def grouped(code: str, hits: Sequence[Hit], log: KernelLog) -> Finding:
