@@ -42,8 +42,8 @@ ENVIRON = b"\0".join(
 )
 
 
-def recorded(**surfaces: Any) -> dict[Key, Any]:
-    held: dict[Key, Any] = {
+def recorded() -> dict[Key, Any]:
+    return {
         ("file", "/proc/sys/kernel/hostname"): b"gpu-a17\n",
         ("file", "/var/log/kern.log"): KERNEL_LOG,
         ("file", "/proc/4242/environ"): ENVIRON,
@@ -64,7 +64,6 @@ def recorded(**surfaces: Any) -> dict[Key, Any]:
         ("nvml", "nvmlSystemGetDriverVersion()"): "580.159.04",
         ("file", "/home/alice/x"): Unread(Gap.DENIED, "/home/alice/x", "Permission denied", "run as root"),
     }
-    return {**held, **surfaces}
 
 
 @pytest.fixture

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable, Iterable
 from functools import cache
-from typing import Any
 
 import pynvml
+
+TYPE_CHECKING = False  # typing itself takes 6 ms to import
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
 
 # C functions that fill a struct which the caller makes, newest form first: an older driver refuses a newer one
 STRUCTS = {
@@ -28,14 +31,14 @@ NOT_TEXT = ("ibGuid", "rackGuid")  # c_char arrays that hold bytes
 VALUES = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")  # by nvmlValueType_t
 READS = ("nvmlInit", "nvmlDeviceGet", "nvmlSystemGet", "nvmlDeviceOnSameBoard")
 VERSION_MISMATCH = 25
-Outcome = Iterable[Any]  # "ok" value | "nvml" name text | "unsupported" text | "malformed" text
 
 
 class Missing(Exception):
     """These bindings do not know it."""
 
 
-def attempt(function: str, gpu: int | None, args: Iterable[int | str]) -> Outcome:
+def attempt(function: str, gpu: int | None, args: Iterable[int | str]) -> tuple[Any, ...]:
+    """("ok", value), ("nvml", error's name, text), ("unsupported", text) or ("malformed", text)."""
     try:
         return ("ok", _call(function, gpu, [_argument(a) for a in args]))
     except pynvml.NVMLError as error:
@@ -44,8 +47,17 @@ def attempt(function: str, gpu: int | None, args: Iterable[int | str]) -> Outcom
         return ("unsupported", str(error))
     except MemoryError:
         return ("malformed", "MemoryError: it asks for more memory than there may be")
-    except Exception as error:  # undecodable bytes, an absurd length, a struct of another shape
+    except Exception as error:
+        if type(error).__name__ == "NVMLLibraryMismatchError":  # an old driver: its form has a number in its name
+            return _older(function, gpu, args)
+        # undecodable bytes, an absurd length, a struct of another shape
         return ("malformed", f"{type(error).__name__}: {error}")
+
+
+def _older(function: str, gpu: int | None, args: Iterable[int | str]) -> tuple[Any, ...]:
+    if f"{function}_v2" in vars(pynvml):
+        return attempt(f"{function}_v2", gpu, args)
+    return ("nvml", "NVML_ERROR_FUNCTION_NOT_FOUND", "this driver has another form of it")
 
 
 def error_name(code: int) -> str:

@@ -24,7 +24,7 @@ class Child:
         self.answers, answers = _pipe()
         silence = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
         pipes = [(os.POSIX_SPAWN_DUP2, commands, COMMANDS), (os.POSIX_SPAWN_DUP2, answers, ANSWERS)]
-        argv = [sys.executable, "-I", "-S", "-c", _MAIN if nvml else _MAIN_WITHOUT_NVML, *_paths()]
+        argv = [sys.executable, "-I", "-S", "-B", "-c", _MAIN if nvml else _MAIN_WITHOUT_NVML, *_paths()]
         try:
             self.pid = os.posix_spawn(
                 sys.executable, argv, {**os.environ, "LC_ALL": "C"}, file_actions=[*silence, *pipes]

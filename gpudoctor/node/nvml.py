@@ -56,6 +56,7 @@ class Lane:
     sent: deque[Job] = field(default_factory=deque)
     began: float = 0.0  # when the first of `sent` began to run
     strikes: int = 0
+    fault: Gap = Gap.TIMED_OUT  # of the last strike
     alone: bool = False
     bad: set[tuple[Any, ...]] = field(default_factory=set)  # calls that hung or crashed here
 
@@ -96,8 +97,7 @@ class Nvml:
         self._killed: list[Child] = []
         self._ended = False
         self._lock = threading.Lock()
-        self._bell, self._rope = os.pipe()
-        os.set_blocking(self._rope, False)
+        self._bell = self._rope = -1  # the two ends of what wakes the pump
         self._number = 0
         self._thread: threading.Thread | None = None
 
@@ -105,6 +105,8 @@ class Nvml:
         """Start a worker now, so that NVML comes up while the caller does other things."""
         with self._lock:
             if self._thread is None and not self._ended:
+                self._bell, self._rope = os.pipe()
+                os.set_blocking(self._rope, False)
                 with suppress(OSError):  # it is tried again, and told, when somebody asks
                     self._spawn(nvml=True)
                 self._thread = threading.Thread(target=self._pump, name="nvml", daemon=True)
@@ -127,7 +129,8 @@ class Nvml:
     def close(self) -> None:
         with self._lock:
             self._ended = True
-            self._ring()
+            if self._thread is not None:
+                self._ring()
         if self._thread is not None:
             self._thread.join(1.0)
 
@@ -176,9 +179,9 @@ class Nvml:
     def _admit(self, job: Job) -> None:
         lane = self._lanes.setdefault(job.lane, Lane(job.lane))
         if (job.function, job.args) in lane.bad:
-            job.miss(Gap.TIMED_OUT, "not asked: the same call hung or crashed before")
+            job.miss(lane.fault, "not asked: the same call hung or crashed before")
         elif lane.strikes >= STRIKES:
-            job.miss(Gap.TIMED_OUT, f"not asked: two calls on {lane.whom} hung or crashed before")
+            job.miss(lane.fault, f"not asked: two calls on {lane.whom} hung or crashed before")
         elif lane.of_nvml and self._failed is not None:
             job.miss(*self._failed)
         else:
@@ -327,6 +330,7 @@ class Nvml:
     def _blame(self, lane: Lane, gap: Gap, detail: str) -> None:
         job = lane.waiting.popleft()
         lane.strikes += 1
+        lane.fault = gap
         lane.bad.add((job.function, job.args))
         job.miss(gap, f"{job.function} {detail}" if lane.of_nvml else detail)
         rest = list(lane.waiting)
@@ -354,8 +358,9 @@ class Nvml:
         with self._lock:
             self._ended = True
             late = [*self._inbox, *(job for lane in self._lanes.values() for job in lane.waiting)]
-            os.close(self._rope)
-            os.close(self._bell)
+            for end in (self._rope, self._bell):
+                os.close(end)
+            self._rope = self._bell = -1
         for job in late:
             self._late(job)
         for child in self._killed:
