@@ -123,7 +123,16 @@ def test_cuda_version_is_the_drivers_ceiling() -> None:
 
 @pytest.mark.parametrize(
     ("driver", "last"),
-    [("580.159.04", (269, 270, 271)), ("575.57.08", (251, 252, 253)), ("570.86.10", ()), ("garbage", ())],
+    [
+        ("590.44.01", (269, 270, 271)),
+        ("580.159.04", (269, 270, 271)),
+        ("580.82.07", (269, 270, 271)),
+        ("580.76.05", ()),
+        ("580.65.06", (251, 252, 253)),
+        ("575.57.08", (251, 252, 253)),
+        ("570.86.10", ()),
+        ("garbage", ()),
+    ],
 )
 def test_counters_have_the_ids_of_their_driver(driver: str, last: tuple[int, ...]) -> None:
     assert counters_of(driver)[2:] == last

@@ -93,5 +93,11 @@ def first(*readings: Reading[T]) -> Reading[T]:
     return next((r for r in readings if not isinstance(r, Unread)), readings[0])
 
 
+def release(driver: Reading[str]) -> tuple[int, ...]:
+    """580.159.04 -> (580, 159, 4); () where it is unknown or written otherwise."""
+    parts = driver.split(".") if isinstance(driver, str) else []
+    return tuple(map(int, parts)) if all(p.isascii() and p.isdigit() for p in parts) else ()
+
+
 def malformed(answer: object) -> Unread:
     return Unread(Gap.MALFORMED, "NVML", f"answered {str(answer)[:80]!r}")

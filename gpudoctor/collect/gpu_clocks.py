@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from gpudoctor.collect.answers import Answers, ask, fields, first, integer, item
+from gpudoctor.collect.answers import Answers, ask, fields, first, integer, item, release
 from gpudoctor.collect.collector import collector
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_clocks import GpuClocks, Reason
@@ -45,11 +45,11 @@ POWER, THERMAL = "NVML_FI_DEV_PERF_POLICY_POWER", "NVML_FI_DEV_PERF_POLICY_THERM
 def counters_of(driver: Reading[str]) -> tuple[str | int, ...]:
     """Fields that count nanoseconds: power cap, thermal policy, then software thermal, hardware thermal, brake.
 
-    NVIDIA renumbered the last three: 251 to 253 in R575's nvml.h, 269 to 271 since R580, where R575
-    has power smoothing. Asking by name would read the wrong counter on one of the two.
+    NVIDIA renumbered the last three: 251 to 253 in nvidia-ml-py 12.575 and 13.580.65, 269 to 271 from 13.580.82
+    on; R570 and R575 have power smoothing at those places. A name would read another counter on some driver.
     """
-    branch = int(driver.split(".")[0]) if isinstance(driver, str) and driver.split(".")[0].isdigit() else 0
-    late = (269, 270, 271) if branch >= 580 else (251, 252, 253) if branch >= 575 else ()
+    version = release(driver)
+    late = (269, 270, 271) if version >= (580, 82) else (251, 252, 253) if (575,) <= version < (580, 66) else ()
     return (POWER, THERMAL, *late)
 
 

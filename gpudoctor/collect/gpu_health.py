@@ -6,10 +6,11 @@ nvmlGpuFabricInfo_v2_t or _v3_t (clusterUuid as a list of bytes or as hex).
 
 from __future__ import annotations
 
-from gpudoctor.collect.answers import Answers, ask, fields, first, flag, integer, item, malformed
+from gpudoctor.collect.answers import Answers, ask, fields, first, flag, integer, item, malformed, release
 from gpudoctor.collect.collector import collector
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_health import Action, FabricState, GpuEcc, GpuFabric, GpuMemoryRepair, GpuRecovery
+from gpudoctor.facts.nvml import Nvml
 from gpudoctor.finding import Subject
 from gpudoctor.node.surface import Node
 from gpudoctor.unread import Reading, Unread, hold
@@ -132,15 +133,19 @@ def _sum(answer: Reading[object], keys: tuple[str, ...]) -> Reading[int]:
 
 
 @collector
-def gpu_recovery(node: Node, gpus: tuple[Gpu, ...]) -> tuple[GpuRecovery, ...]:
+def gpu_recovery(node: Node, gpus: tuple[Gpu, ...], nvml: Nvml) -> tuple[GpuRecovery, ...]:
+    version = release(nvml.reading("driver_version"))
     return tuple(
-        GpuRecovery(gpu.subject, hold(_action(answers["fields"]))) for gpu, answers in ask(node, gpus, RECOVERY)
+        GpuRecovery(gpu.subject, hold(_action(answers["fields"], version)))
+        for gpu, answers in ask(node, gpus, RECOVERY)
     )
 
 
-def _action(answer: Reading[object]) -> Reading[Action]:
+def _action(answer: Reading[object], version: tuple[int, ...]) -> Reading[Action]:
     held = fields(answer, (ACTION, RESET, DRAIN))
     action, reset, drain = held[ACTION], held[RESET], held[DRAIN]
+    if action == 5 and version < (600,):
+        return "reset_bus"  # NVML_GPU_RECOVERY_ACTION_GPU_RESET_BUS in nvidia-ml-py 13.580; 13.615 has it at 6
     if not isinstance(action, Unread):
         return ACTIONS.get(action) or malformed(f"recovery action {action}")
     if isinstance(reset, Unread) or isinstance(drain, Unread):

@@ -32,5 +32,5 @@ def recovery_action(recovery: GpuRecovery, gaps: GpuGaps) -> Iterator[Finding]:
 
 
 def _asks(recovery: GpuRecovery, action: str, evidence: tuple[Evidence, ...]) -> Finding:
-    severity = Severity.CRITICAL if action in HALTED else None
+    severity = Severity.CRITICAL if action in HALTED else Severity.WARNING if action == "drain_and_reset" else None
     return Finding(recovery.subject, severity=severity, evidence=evidence, action=action, wanted=IN_WORDS[action])
