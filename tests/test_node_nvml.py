@@ -49,7 +49,7 @@ def gap(reading: object) -> Gap:
 
 
 def test_values_are_plain(node: Callable[..., LiveNode]) -> None:
-    answers = node("gpus 2", "nvmlDeviceGetComputeRunningProcesses_v3 1 value 2").nvml(
+    answers = node("gpus 2", "nvmlDeviceGetComputeRunningProcesses_v3 1 value 2", "field:82 0 value 41").nvml(
         [
             NvmlCall("nvmlInit"),
             NvmlCall("nvmlDeviceGetCount"),
@@ -60,7 +60,7 @@ def test_values_are_plain(node: Callable[..., LiveNode]) -> None:
             NvmlCall("nvmlDeviceGetHandleByIndex", 1),
             NvmlCall("nvmlDeviceGetP2PStatus", 0, (1, "NVML_P2P_CAPS_INDEX_READ")),
             NvmlCall("nvmlDeviceGetComputeRunningProcesses", 1),
-            NvmlCall("nvmlDeviceGetFieldValues", 0, ("NVML_FI_DEV_MEMORY_TEMP", 999)),
+            NvmlCall("nvmlDeviceGetFieldValues", 0, ("NVML_FI_DEV_MEMORY_TEMP", "NVML_FI_DEV_RETIRED_PENDING")),
             NvmlCall("nvmlDeviceGetModuleId", 1),
         ]
     )
@@ -75,7 +75,7 @@ def test_values_are_plain(node: Callable[..., LiveNode]) -> None:
         1,
         0,
         [{"pid": 4000, **process}, {"pid": 4001, **process}],
-        [[82, 0, 82], [999, 3, None]],
+        [[82, 0, 41], [31, 3, None]],
         1,
     )
 

@@ -105,6 +105,21 @@ class Child:
             return signal.Signals(os.WTERMSIG(self.status)).name
         return f"exit {os.waitstatus_to_exitcode(self.status)}"
 
+    def sleeps(self) -> str:
+        """Where its threads sleep that no signal wakes, in words; empty where none does."""
+        where: set[str] = set()
+        try:
+            for thread in os.listdir(f"/proc/{self.pid}/task"):
+                with open(f"/proc/{self.pid}/task/{thread}/stat") as stat:
+                    if stat.read().rpartition(")")[2].split()[:1] != ["D"]:
+                        continue
+                with open(f"/proc/{self.pid}/task/{thread}/wchan") as wchan:
+                    where.add(wchan.read().strip("0\n"))
+        except OSError:  # it has ended, or may not be looked at
+            return ""
+        places = ", ".join(sorted(where - {""}))
+        return f" (it sleeps in the kernel, state D{f' in {places}' if places else ''})" if where else ""
+
     def _close(self) -> None:
         for descriptor in (self.commands, self.answers):
             if descriptor >= 0:

@@ -290,19 +290,21 @@ class Nvml:
         if not late:
             return
         if not worker.ready and any(lane.of_nvml for lane in late):
+            asleep = worker.child.sleeps()
             self._abandon(worker)
-            self._fail(Gap.TIMED_OUT, f"nvmlInit did not answer within {now - worker.began:.1f} s")
+            self._fail(Gap.TIMED_OUT, f"nvmlInit did not answer within {now - worker.began:.1f} s{asleep}")
             return
         # several in flight for long: one may hold a lock of NVML that the others wait for
         waits = [lane for lane in worker.lanes if lane.sent and (worker.ready or not lane.of_nvml)]
         stuck = [lane for lane in waits if now - lane.began > CALL_SECONDS / 2]
         certain = len(stuck) == 1 and not worker.tainted
         worker.tainted = True
+        asleep = worker.child.sleeps()
         for lane in stuck:
             self._leave(worker, lane)
         if not worker.lanes:
             self._abandon(worker)
-        self._suspect(stuck, certain, Gap.TIMED_OUT, f"did not answer within {CALL_SECONDS:g} s")
+        self._suspect(stuck, certain, Gap.TIMED_OUT, f"did not answer within {CALL_SECONDS:g} s{asleep}")
 
     def _died(self, worker: Worker) -> None:
         for _ in range(50):

@@ -2,6 +2,7 @@
 
        gpus 8
        init_ms 10
+       field:160 GPU|* value 1        one field of nvmlDeviceGetFieldValues
        FUNCTION GPU|* error 15        an nvmlReturn_t
        FUNCTION GPU|* value 91        the number that the function gives
        FUNCTION GPU|* text NAME       the string that it gives
@@ -54,7 +55,7 @@ static struct rule *rule_of(const char *function, int gpu)
 {
     for (int i = 0; i < count_of_rules; i++) {
         struct rule *r = &rules[i];
-        int named = !strcmp(r->function, function) || (r->function[0] == '*' && gpu >= 0);
+        int named = !strcmp(r->function, function) || (r->function[0] == '*' && gpu >= 0 && !strchr(function, ':'));
         if (named && (r->gpu == -1 || r->gpu == gpu)) return r;
     }
     return NULL;
@@ -167,6 +168,15 @@ int nvmlDeviceGetMemoryInfo(device d, struct memory *out)
     out->free = out->total - out->used;
     return OK;
 }
+struct memory_v2 { u32 version; u64 total, reserved, free, used; };
+int nvmlDeviceGetMemoryInfo_v2(device d, struct memory_v2 *out)
+{
+    BEGIN(d->index);
+    out->total = 150754820096ULL, out->reserved = 644939776ULL;
+    out->used = number(r, 0);
+    out->free = out->total - out->reserved - out->used;
+    return OK;
+}
 int nvmlDeviceGetBAR1MemoryInfo(device d, struct memory *out)
 {
     BEGIN(d->index);
@@ -232,9 +242,13 @@ int nvmlDeviceGetFieldValues(device d, int count, struct field *out)
 {
     BEGIN(d->index);
     for (int i = 0; i < count; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "field:%u", out[i].id);
+        struct rule *own = rule_of(name, d->index);
+        int retired_pages = out[i].id >= 29 && out[i].id <= 31; /* this GPU remaps rows instead */
         out[i].type = is(r, "garbage") ? 77 : 3;
-        out[i].code = out[i].id == 999 ? NOT_SUPPORTED : OK;
-        out[i].value = number(r, out[i].id);
+        out[i].code = is(own, "error") ? (u32)atoi(own->value) : retired_pages && !own ? NOT_SUPPORTED : OK;
+        out[i].value = number(own, 0);
     }
     return OK;
 }
