@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gpudoctor.catalog import Catalog
-from gpudoctor.node.archive import Archive
+from gpudoctor.node.archive import Archive, Key
 from gpudoctor.node.recorded import RecordedNode
+from gpudoctor.unread import Reading
 
+NOW = 1763695300.0
 ROWS = """\
 HOST_CURSED:
   title: "{subject} is called {hostname}"
@@ -64,7 +67,8 @@ def slow(machine: Machine):
 
 @check("HOST_LOG")
 def log(log: KernelLog):
-    return iter(())
+    if log.xids:
+        yield Finding(NODE, evidence=[log.evidence(event.record) for event in log.xids])
 
 
 @check("ZAP_*")
@@ -89,6 +93,9 @@ def written_to(folder: Path, name: str) -> Catalog:
     return Catalog((name,))
 
 
-def node(hostname: str = "gpu-a17", platform: str = "linux") -> RecordedNode:
-    surfaces = {("file", "/proc/sys/kernel/hostname"): f"{hostname}\n".encode()}
-    return RecordedNode(Archive(platform, 0, 1763695300.0, surfaces=surfaces), "fake.node")  # type: ignore[arg-type]
+def node(hostname: str = "gpu-a17", platform: str = "linux", **files: bytes) -> RecordedNode:
+    """A machine that answers with its name, and with what else is given: `kmsg=b"..."`, `stat=b"..."`."""
+    paths = {"kmsg": "/dev/kmsg", "stat": "/proc/stat"}
+    surfaces: dict[Key, Reading[Any]] = {("file", "/proc/sys/kernel/hostname"): f"{hostname}\n".encode()}
+    surfaces.update({("file", paths[name]): content for name, content in files.items()})
+    return RecordedNode(Archive(platform, 0, NOW, surfaces=surfaces), "fake.node")

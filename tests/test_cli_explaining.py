@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import fake_pack
@@ -9,10 +10,14 @@ import pytest
 
 from gpudoctor.catalog import Catalog
 from gpudoctor.cli.explaining import code_of, explained
+from gpudoctor.cli.listing import checks_text
 from gpudoctor.cli.printing import Look
 from gpudoctor.cli.refusal import Refusal
-from gpudoctor.render import docs
-from gpudoctor.render.explain import placeholders
+from gpudoctor.knowledge import Description
+from gpudoctor.layer import Layer
+from gpudoctor.render import docs, document
+from gpudoctor.render.explain import described, placeholders
+from gpudoctor.render.screen import Screen
 
 
 @pytest.fixture
@@ -97,3 +102,27 @@ def test_pages_link_to_each_other_and_the_index_holds_all(catalog: Catalog) -> N
 )
 def test_placeholders(template: str, shown: str) -> None:
     assert placeholders(template) == shown
+
+
+def test_codes_are_listed_by_layer_with_the_facts_they_ask_for(catalog: Catalog) -> None:
+    listed = json.loads(checks_text(catalog, "json", (), Look()))
+    assert [each["code"] for each in listed] == ["HOST_CURSED", "HOST_LOG", "HOST_SLOW", "ZAP_*"]
+    assert listed[1] == {
+        "code": "HOST_LOG",
+        "layer": "kernel",
+        "severity": "info",
+        "title": "The log is read",
+        "asks_for": ["KernelLog"],
+    }
+    assert checks_text(catalog, "terminal", (Layer.DRIVER,), Look(to_file=True)).lstrip().startswith("0 codes;")
+    page = checks_text(catalog, "terminal", (), Look(to_file=True))
+    assert "   HOST_CURSED  ✖ error     <subject> is called <hostname>\n" in page
+
+
+def test_a_thing_is_described_by_its_name() -> None:
+    found = Description("A100 SXM4", (("memory", "80 GB"),), ("https://example.org",))
+    made = described("NVIDIA A100", found)
+    assert document.terminal(made, Screen(80)) == (
+        " NVIDIA A100\n A100 SXM4\n\n What is known of it\n   memory   80 GB\n\n Sources\n   https://example.org\n"
+    )
+    assert "- memory: 80 GB" in document.markdown(made)

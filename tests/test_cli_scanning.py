@@ -115,3 +115,28 @@ def test_facts_hold_every_kind_that_a_check_asks_for(catalog: Catalog) -> None:
     facts = every_fact(fake_pack.node(), catalog, 5.0, began=time.monotonic())
     names = {kind.__name__ for kind in facts.kinds()}
     assert {"Machine", "KernelLog"} <= names
+
+
+@pytest.mark.parametrize(("since", "found"), [(None, 2), (2000.0, 1), (100.0, 0)])
+def test_since_leaves_out_what_the_log_said_before(catalog: Catalog, since: float | None, found: int) -> None:
+    xid = "NVRM: Xid (PCI:0000:3b:00): 79, pid=1, name=a, GPU has fallen off the bus."
+    kmsg = f"4,1,100000000,-;{xid}\n4,2,5000000000,-;{xid}\n".encode()
+    node = fake_pack.node(kmsg=kmsg, stat=f"btime {int(fake_pack.NOW) - 6000}\n".encode())
+    report = scanned(node, catalog, checks=("HOST_LOG",), since_seconds=since)
+    assert sum(len(finding.evidence) for finding in report.findings) == found
+
+
+def test_a_gpu_is_named_by_index_or_bus_id() -> None:
+    from gpudoctor.cli.scanning import gpu_subjects
+    from gpudoctor.facts.fact import Facts
+    from gpudoctor.facts.gpu import Gpu
+    from gpudoctor.facts.pci import gpu_subject
+    from gpudoctor.unread import Gap, Unread
+
+    unread = dict.fromkeys(Gpu.__fact_fields__, Unread(Gap.UNSUPPORTED, "x"))
+    bus_id = "0000:3b:00.0"
+    known = {"subject": gpu_subject(bus_id, 0, ("0000:3a:00.0",)), "bus_id": bus_id, "index": 0}
+    gpu = Gpu(**{**unread, **known})  # type: ignore[arg-type]
+    subjects = gpu_subjects(Facts({Gpu: (gpu,)}))
+    assert set(subjects) == {"0", bus_id}
+    assert subjects["0"].within == ("0000:3a:00.0",)

@@ -14,7 +14,10 @@ INTERRUPTED = 130
 
 def main() -> NoReturn:
     """Leave at once when all is said: no thread that hangs in the kernel may hold the process."""
-    code = run(sys.argv[1:])
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:  # before the first import is done
+        code = INTERRUPTED
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # closed, or its reader is gone: nobody is left to tell
             stream.flush()
@@ -57,6 +60,8 @@ def say(sentence: str) -> None:
     """One line to the person at the terminal."""
     from gpudoctor.render.plain import one_line, plain
 
+    if sys.stderr is None:
+        return
     line = one_line(plain(sentence))
     try:
         print(f"gpudoctor: {line}", file=sys.stderr, flush=True)

@@ -57,7 +57,7 @@ def markdown(document: Document, *, linked: frozenset[str] = frozenset()) -> str
 def _markdown_lines(document: Document, linked: frozenset[str]) -> Iterator[str]:
     yield f"# {escaped(document.name)}"
     yield ""
-    yield f"**{escaped(document.title)}** ({escaped(document.kind)})"
+    yield f"**{escaped(document.title)}**{f' ({escaped(document.kind)})' if document.kind else ''}"
     for section in document.sections:
         yield ""
         yield f"## {section.heading}"

@@ -58,7 +58,7 @@ class Section:
 @dataclass(frozen=True, slots=True)
 class Document:
     name: str  # the code, or what was asked for
-    kind: str  # "driver, error"
+    kind: str  # "driver, error"; empty where there is none
     title: str
     sections: tuple[Section, ...]
 
@@ -72,7 +72,7 @@ def explained(code: str, catalog: Catalog) -> Document:
 def described(asked: str, description: Description) -> Document:
     facts = tuple(Entry(label, str(value)) for label, value in description.rows)
     sources = (Section("Sources", tuple(map(Origin, description.sources))),) if description.sources else ()
-    return Document(asked, "described", description.title, (Section("What is known of it", facts), *sources))
+    return Document(asked, "", description.title, (Section("What is known of it", facts), *sources))
 
 
 def _sections(code: str, row: Row, catalog: Catalog) -> Iterator[Section]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
-from gpudoctor.facts.fact import Fact, Facts
+from gpudoctor.facts.fact import Fact, Facts, SubjectFact
 from gpudoctor.render.json import json_safe
 from gpudoctor.render.screen import Screen
 from gpudoctor.unread import Unread
@@ -32,7 +32,7 @@ def _kind(name: str, held: Any, screen: Screen) -> Iterator[Text]:
         yield from _fields(held, screen)
     elif isinstance(held, tuple) and held:
         for each in held:
-            subject = each.reading("subject") if hasattr(each, "subject") else ""
+            subject = each.reading("subject") if isinstance(each, SubjectFact) else ""
             yield Text.assemble((f" {name}   ", "title"), screen.text(str(subject)))
             yield from _fields(each, screen)
     elif isinstance(held, Unread):
