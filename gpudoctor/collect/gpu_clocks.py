@@ -58,9 +58,10 @@ def gpu_clocks(node: Node, gpus: tuple[Gpu, ...], nvml: Nvml) -> tuple[GpuClocks
     counters = counters_of(nvml.reading("driver_version"))
     question = {"counters": ("nvmlDeviceGetFieldValues", *counters)}
     before = ask(node, gpus, question)
+    began = time.monotonic()
     clocks = ask(node, gpus, CLOCKS)
     if before and node.kind == "live":
-        time.sleep(SAMPLE_SECONDS)
+        time.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
     after = ask(node, gpus, question, sample=1)
     return tuple(
         _clocks(gpu.subject, answers, _shares(first_["counters"], second["counters"], counters))
