@@ -101,7 +101,12 @@ class KernelEvents(Fact):
     oom_kills: tuple[OomKill, ...] = source("{origin}")
     stalls: tuple[Stall, ...] = source("{origin}")
     bars: tuple[BarAssignment, ...] = source("{origin}")
+    reaches_boot: bool = source("{origin}")  # unread where the log's first lines since the boot are lost
     vendors: dict[str, tuple[int, int]] = source("{origin}")  # bus id -> vendor and class, as the boot log lists them
+
+    def whole(self) -> bool:
+        """Raises Unread where lines are lost: having found nothing is not clear then."""
+        return self.reaches_boot
 
     def evidence(self, records: tuple[KernelRecord, ...]) -> tuple[Evidence, ...]:
         """The first three and the last."""
