@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ class Wanted:
     kind: type[Fact]
     every: bool  # annotated `tuple[Kind, ...]`
     by_subject: bool
+    optional: bool  # annotated `... | None`: the check can do without it, and gets None where it is unread
 
 
 @dataclass(frozen=True)
@@ -65,8 +67,11 @@ def check(*codes: str) -> Callable[[Function], Function]:
 
 
 def _wanted(name: str, hint: Any) -> Wanted:
+    options = typing.get_args(hint) if typing.get_origin(hint) in (typing.Union, types.UnionType) else (hint,)
+    optional = type(None) in options
+    hint = next(option for option in options if option is not type(None))
     every = typing.get_origin(hint) is tuple
     kind = typing.get_args(hint)[0] if every else hint
     if not (isinstance(kind, type) and issubclass(kind, Fact)):
         raise TypeError(f"parameter {name}: a check asks for facts, not for {hint!r}")
-    return Wanted(name, kind, every, not every and issubclass(kind, SubjectFact))
+    return Wanted(name, kind, every, not every and issubclass(kind, SubjectFact), optional)

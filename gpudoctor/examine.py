@@ -83,7 +83,12 @@ def _run(check: Check, arguments: dict[str, Any], knowledge: Knowledge, own: lis
         return gap
     except Exception as error:  # a defect in one check must not cost the other checks
         return Unread(Gap.CRASHED, check.name, f"the check itself failed: {type(error).__name__}: {error}")
-    return None
+    missing = (_incomplete(argument) for argument in arguments.values())
+    return None if own else next((gap for gap in missing if gap), None)
+
+
+def _incomplete(argument: Fact | tuple[Fact, ...] | None) -> Unread | None:
+    return argument.incomplete() if isinstance(argument, Fact) else None
 
 
 def _join(check: Check, finding: Finding, knowledge: Knowledge) -> Found:
@@ -124,6 +129,8 @@ def _arguments(check: Check, facts: Facts, subject: Subject | None) -> dict[str,
         else:
             held = facts.one(want.kind)
         if held is None or isinstance(held, Unread):
-            return held
+            if not want.optional:
+                return held
+            held = None
         arguments[want.name] = held
     return arguments

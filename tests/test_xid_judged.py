@@ -33,7 +33,7 @@ def diagnosis(text: str) -> Diagnosis:
     checks = [
         check
         for check in catalog().checks([Layer.KERNEL])
-        if check.facts <= {KernelLog, Inventory} and ".xid" in check.function.__module__
+        if {w.kind for w in check.wants if not w.optional} <= {KernelLog, Inventory} and ".xid" in check.function.__module__
     ]
     examined = examine(
         Facts({KernelLog: log, Inventory: Inventory(gpu_indices={}, devices={})}), checks, catalog().knowledge

@@ -84,6 +84,10 @@ class Fact:
         held = [object.__getattribute__(self, name) for name in names]
         return all(isinstance(value, Unread) and value.gap is Gap.UNSUPPORTED for value in held)
 
+    def incomplete(self) -> Unread | None:
+        """Why finding nothing in this fact does not mean that there was nothing."""
+        return None
+
     def with_fields(self: F, **changed: Any) -> F:
         return type(self)(**{**dict(self.readings()), **changed})
 

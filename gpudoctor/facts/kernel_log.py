@@ -7,6 +7,7 @@ from typing import Literal, Union
 
 from gpudoctor.facts.fact import Fact, fact, source
 from gpudoctor.finding import Evidence
+from gpudoctor.unread import Gap, Unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,13 @@ class KernelLog(Fact):
 
     def evidence(self, record: KernelRecord) -> Evidence:
         return Evidence(self.origin, record.text, record.line, record.time)
+
+    def incomplete(self) -> Unread | None:
+        if self.origin != "/dev/kmsg" or self.begins_at_boot:
+            return None
+        missing = "its first lines since the boot are overwritten, and nothing is in the rest"
+        remedy = "let this user read the journal: group systemd-journal or adm, or root"
+        return Unread(Gap.ABSENT, self.origin, missing, remedy)
 
     def since(self, seconds: float) -> KernelLog:
         """What happened at or after this instant; lines without a time stay."""

@@ -7,30 +7,25 @@ from dataclasses import replace
 from typing import Any
 
 from gpudoctor.check import check
+from gpudoctor.facts.gpu_health import GpuRecovery
 from gpudoctor.facts.kernel_log import KernelLog, MmuFault, Nvlink5Error, NvlinkRegisters, SmFault, XidEvent
 from gpudoctor.facts.pci import Inventory, gpu_subject
 from gpudoctor.finding import Evidence, Finding, Occurrence, Subject
 from gpudoctor.knowledge import Row, family
-from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.kernel.xid_action import Decision, decide
 from gpudoctor_checks.kernel.xid_history import History, Seen, history, is_application, split, xid_table
 
 OCCURRENCES = 500  # of a storm; more say nothing more about order
 ECHOED = (48, 79, 95)  # faults of a peer that this GPU's NVLink reports as its own Xid 74
-JOURNAL = "let this user read the journal: group systemd-journal or adm, or root"
 HIGHEST = 99999
 
 
 @check("XID_*")
-def xids(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
+def xids(log: KernelLog, inventory: Inventory, recoveries: tuple[GpuRecovery, ...] | None) -> Iterator[Finding]:
     """Consequences among the events are left out where others of the same Xid stand on their own."""
     if not log.xids:
-        if log.origin == "/dev/kmsg" and not log.begins_at_boot:
-            raise Unread(
-                Gap.ABSENT, log.origin, "holds no Xid, but its first lines since the boot are overwritten", JOURNAL
-            )
         return
-    past = history(log)
+    past = history(log, recoveries)
     for (bus_id, xid), group in past.by_code.items():
         parts = split(group, past)
         shown = parts.standing or parts.following

@@ -1,7 +1,7 @@
 """What to do about an Xid, how grave it is, and on whose word.
 
-Order of authority: Xid 154's text, RST and D-RST flags, the NVLink 5 decode, the NVLink registers, NVIDIA's
-catalogue, unknown. (NVML's recovery action stands above all; the driver layer reads it.)
+Order of authority: NVML's recovery action, Xid 154's text, RST and D-RST flags, the NVLink 5 decode, the NVLink
+registers, NVIDIA's catalogue, unknown.
 """
 
 from __future__ import annotations
@@ -24,6 +24,15 @@ RECOVERY = {  # nvmlDeviceGpuRecoveryAction_t, which Xid 154 prints
     5: "recover_imex",
     6: "reset_bus",
     7: "reboot",
+}
+ASKED = {  # the same enum as NVML names it
+    "reset_gpu": "reset_gpu",
+    "reboot_node": "reboot",
+    "drain_p2p": "drain_p2p",
+    "drain_and_reset": "drain_and_reset",
+    "recover_imex_domain": "recover_imex",
+    "reset_bus": "reset_bus",
+    "reboot_system": "reboot",
 }
 BUCKETS = {
     "RESTART_APP": "restart_app",
@@ -69,7 +78,7 @@ class Decision:
 def decide(group: Sequence[Seen], past: History, driver_version: str | None) -> Decision:
     xid, bus_id = group[0].event.xid, group[0].event.bus_id
     entry = xid_table().get(xid)
-    stated = _stated(xid, bus_id, past)
+    stated = _asked(xid, bus_id, past) or _stated(xid, bus_id, past)
     if stated is not None:
         return stated
     if entry is None:
@@ -78,11 +87,24 @@ def decide(group: Sequence[Seen], past: History, driver_version: str | None) -> 
     return decided or _by_bucket(entry)
 
 
+def _asked(xid: int, bus_id: str, past: History) -> Decision | None:
+    """What the GPU asks for now settles the Xids that feed its recovery action: those that Xid 154 speaks of."""
+    asked = past.asked.get(bus_id)
+    if asked is None or xid not in (154, *xid_table()[154]["follows"]):
+        return None
+    by = f"NVML's recovery action: {asked.replace('_', ' ')}"
+    if asked == "none":  # it was reset since, or the error was dealt with; that it happened stays worth a look
+        severity = Severity.INFO if xid == 154 else Severity.WARNING
+        return Decision("settled", severity, Confidence.CERTAIN, by)
+    return Decision(ASKED[asked], GRAVITY[ASKED[asked]], Confidence.CERTAIN, by)
+
+
 def _stated(xid: int, bus_id: str, past: History) -> Decision | None:
     change = past.recovery.get(bus_id)
     if change is None or (xid != 154 and xid not in xid_table()[154]["follows"]):
         return None
-    action = RECOVERY.get(change.after, "unknown")
+    bus = change.after == 5 and "bus" in change.text.lower()  # R580 has the bus reset where R600 has IMEX
+    action = "reset_bus" if bus else RECOVERY.get(change.after, "unknown")
     severity = GRAVITY[action]
     if xid != 154 and (own := xid_table()[xid].get("severity")):
         severity = max(severity, Severity[own.upper()])

@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gpudoctor.facts.gpu_health import GpuRecovery
 from gpudoctor.facts.kernel_log import KernelLog, RecoveryChange, Reset, XidEvent
 from gpudoctor.knowledge import table
+from gpudoctor.unread import Unread
 
 SLACK_SECONDS = 1.0  # lines of one event are logged out of order by about this much
 PROBE_SECONDS = 10.0  # the module probes its GPUs before it prints its load line
@@ -35,6 +37,7 @@ class History:
     seen: tuple[Seen, ...]  # in the log's order; what a reset settled is left out
     by_code: Mapping[tuple[str, int], tuple[Seen, ...]]  # bus id, Xid
     recovery: Mapping[str, RecoveryChange]  # bus id -> what the driver last asked for
+    asked: Mapping[str, str]  # bus id -> what the GPU asks for now, by NVML; GPUs that do not say are left out
 
     @property
     def xids(self) -> frozenset[int]:
@@ -59,7 +62,7 @@ def is_application(xid: int) -> bool:
     return bool(xid_table().get(xid, {}).get("class") == "application")
 
 
-def history(log: KernelLog) -> History:
+def history(log: KernelLog, recoveries: Iterable[GpuRecovery] | None = None) -> History:
     events = [e for e in log.xids if not (isinstance(e.says, RecoveryChange) and e.says.after == 0)]
     standing = _unsettled(events, log.resets)
     seen = _attributed(standing, _clock(standing))
@@ -69,7 +72,8 @@ def history(log: KernelLog) -> History:
         by_code[each.event.bus_id, each.event.xid].append(each)
         if isinstance(each.event.says, RecoveryChange):
             recovery[each.event.bus_id] = each.event.says
-    return History(seen, {key: tuple(group) for key, group in by_code.items()}, recovery)
+    asked = {r.subject.id: r.action for r in recoveries or () if not isinstance(r.reading("action"), Unread)}
+    return History(seen, {key: tuple(group) for key, group in by_code.items()}, recovery, asked)
 
 
 def _unsettled(events: Sequence[XidEvent], resets: Sequence[Reset]) -> list[XidEvent]:
