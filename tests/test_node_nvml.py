@@ -110,7 +110,9 @@ def test_one_lost_gpu_and_one_degraded_do_not_stop_the_others(node: Callable[...
 @pytest.mark.parametrize(
     ("code", "expected", "name"),
     [
+        (2, Gap.UNSUPPORTED, "NVML_ERROR_INVALID_ARGUMENT"),
         (3, Gap.UNSUPPORTED, "NVML_ERROR_NOT_SUPPORTED"),
+        (6, Gap.ABSENT, "NVML_ERROR_NOT_FOUND"),
         (4, Gap.DENIED, "NVML_ERROR_NO_PERMISSION"),
         (10, Gap.TIMED_OUT, "NVML_ERROR_TIMEOUT"),
         (16, Gap.MALFORMED, "NVML_ERROR_RESET_REQUIRED"),

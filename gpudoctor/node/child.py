@@ -102,7 +102,8 @@ class Child:
         if self.status is None:
             return "it closed its pipe"
         if os.WIFSIGNALED(self.status):
-            return signal.Signals(os.WTERMSIG(self.status)).name
+            number = os.WTERMSIG(self.status)
+            return signal.Signals(number).name if number in set(signal.Signals) else f"signal {number}"
         return f"exit {os.waitstatus_to_exitcode(self.status)}"
 
     def sleeps(self) -> str:
