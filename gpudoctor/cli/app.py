@@ -112,8 +112,8 @@ def scan(
     require_writable(output)
     wish = options.Wish(
         layers=options.layers(layer or ()),
-        checks=options.split(check or ()),
-        skip=options.split(skip or ()),
+        checks=options.codes(check or ()),
+        skip=options.codes(skip or ()),
         gpus=options.split(gpu or ()),
         since_seconds=options.since(since),
         fail_on=options.severity(fail_on),

@@ -40,6 +40,10 @@ def split(given: Collection[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for each in given for name in each.split(",") if name.strip()))
 
 
+def codes(given: Collection[str]) -> tuple[str, ...]:
+    return tuple(name.upper() for name in split(given))
+
+
 def layers(given: Collection[str]) -> tuple[Layer, ...]:
     names = [str(layer) for layer in Layer]
     return tuple(Layer(one_of("layer", name, names)) for name in split(given))
