@@ -33,6 +33,9 @@ class LinePattern(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
     within: Literal["kernel_log"] = "kernel_log"
     unless: tuple[str, ...] = ()  # patterns that, on the same line, make it harmless
     subject: Literal["node", "gpu", "pci"] = "node"
+    # What shows that it is over: a reset or reload in the log; also that NVML lists the GPU (it was started
+    # since); also that the GPU asks NVML for no recovery (it works again).
+    until: Literal["reset", "listed", "sound"] = "reset"
 
 
 class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -10,14 +10,16 @@ from functools import cache
 from typing import Any
 
 from gpudoctor.check import Check
+from gpudoctor.facts.gpu_health import GpuRecovery
 from gpudoctor.facts.kernel_log import KernelLog, KernelRecord, Reset
-from gpudoctor.facts.pci import Inventory, gpu_subject
+from gpudoctor.facts.pci import Inventory, PciDevice, gpu_subject
 from gpudoctor.finding import NODE, Evidence, Finding, Occurrence, Subject
 from gpudoctor.knowledge import LinePattern, Row
 from gpudoctor.layer import Layer
 from gpudoctor.parse.bus_id import normal_bus_id
 from gpudoctor.unread import Gap, Unread
 
+NVIDIA = 0x10DE
 PASSAGE = 6  # lines that one message of the NVIDIA driver may run over
 LOADING_SECONDS = 10.0  # the module probes its GPUs before it prints its load line
 
@@ -27,6 +29,7 @@ class Hit:
     record: KernelRecord
     subject: Subject
     values: Mapping[str, str]
+    line: LinePattern
 
 
 def line_checks(rows: Mapping[str, Row], layer: Layer) -> tuple[Check, ...]:
@@ -40,17 +43,25 @@ def anchors(rows: Mapping[str, Row]) -> frozenset[str]:
 
 
 def _check(code: str, patterns: tuple[LinePattern, ...], layer: Layer) -> Check:
-    def known_lines(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
-        yield from findings(code, patterns, log, inventory)
+    def known_lines(
+        log: KernelLog, inventory: Inventory, recoveries: tuple[GpuRecovery, ...] | None
+    ) -> Iterator[Finding]:
+        yield from findings(code, patterns, log, inventory, recoveries or ())
 
     known_lines.__module__ = f"{__name__}.{layer}"  # a check's layer is read from its module's path
     return Check((code,), known_lines)
 
 
-def findings(code: str, patterns: Sequence[LinePattern], log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
+def findings(
+    code: str,
+    patterns: Sequence[LinePattern],
+    log: KernelLog,
+    inventory: Inventory,
+    recoveries: Sequence[GpuRecovery] = (),
+) -> Iterator[Finding]:
     by_subject: dict[str, list[Hit]] = defaultdict(list)
     for hit in _hits(patterns, log.records, inventory):
-        if not _healed(hit, log.get("resets", ())):
+        if not _healed(hit, log.get("resets", ())) and not _works_now(hit, inventory, recoveries):
             by_subject[hit.subject.id].append(hit)
     if len(by_subject) > 1:  # the same event once more, in a line that does not say of which device
         by_subject.pop(NODE.id, None)
@@ -94,7 +105,7 @@ def _hits(patterns: Sequence[LinePattern], records: Sequence[KernelRecord], inve
             subject = _subject(line, found, inventory) if found else None
             if found and subject:
                 values = {name: text for name, text in found.groupdict().items() if text is not None}
-                yield Hit(record, subject, values)
+                yield Hit(record, subject, values, line)
                 break
 
 
@@ -147,3 +158,17 @@ def _healed(hit: Hit, resets: Sequence[Reset]) -> bool:
         and reset.bus_id in (None, hit.subject.id)
         for reset in resets
     )
+
+
+def _works_now(hit: Hit, inventory: Inventory, recoveries: Sequence[GpuRecovery]) -> bool:
+    """NVML tells of the present; where it is not asked (a log that somebody sent), the log stands."""
+    if hit.line.until == "reset":
+        return False
+    works = set(inventory.get("gpu_indices", {}))
+    if hit.line.until == "sound":
+        works &= {each.subject.id for each in recoveries if each.get("action") == "none"}
+    if hit.subject.kind == "gpu":
+        return hit.subject.id in works
+    devices: dict[str, PciDevice] = inventory.get("devices", {})
+    gpus = {d.bus_id for d in devices.values() if d.kind == "gpu" and d.get("vendor_id") == NVIDIA}
+    return bool(gpus) and gpus <= works  # the line names no GPU: none of them may be in trouble

@@ -6,11 +6,13 @@ import re
 import time
 from functools import cache
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpudoctor.catalog import Catalog
+from gpudoctor.facts.gpu_health import GpuRecovery
 from gpudoctor.facts.kernel_log import KernelLog, KernelRecord, Reset
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.finding import Finding
@@ -141,3 +143,18 @@ def test_no_text_crashes_a_row(texts: list[str], prefixed: bool) -> None:
     shown = [f"{line.anchor}{text}" if prefixed else text for text, line in zip(texts, lines, strict=False)]
     for found in run(log_of(*shown, at=None), *lines):
         assert found.evidence
+
+
+def test_what_nvml_shows_to_be_over_is_not_found() -> None:
+    listed = msgspec.structs.replace(GPU, until="listed")
+    sound = msgspec.structs.replace(GPU, until="sound")
+    log = log_of("NVRM: GPU 0000:41:00.0: GPU broke a")
+    here = Inventory(gpu_indices={"0000:41:00.0": 0}, devices={})
+    calm = GpuRecovery(subject=here.subject("0000:41:00.0"), action="none")
+    asks = GpuRecovery(subject=here.subject("0000:41:00.0"), action="reset_gpu")
+    assert list(findings("CODE", (GPU,), log, here))
+    assert not list(findings("CODE", (listed,), log, here))
+    assert list(findings("CODE", (listed,), log, unknown_bus()))
+    assert list(findings("CODE", (sound,), log, here))
+    assert list(findings("CODE", (sound,), log, here, [asks]))
+    assert not list(findings("CODE", (sound,), log, here, [calm]))
