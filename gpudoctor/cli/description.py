@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-from gpudoctor.facts.fact import Facts
+from gpudoctor.facts.amd import AmdGpu
+from gpudoctor.facts.driver import NvidiaDriver
+from gpudoctor.facts.fact import Fact, Facts
 from gpudoctor.facts.gpu import Gpu as GpuFact
 from gpudoctor.facts.machine import Machine as MachineFact
 from gpudoctor.facts.nvml import Nvml
-from gpudoctor.facts.pci import PciDevice
+from gpudoctor.facts.pci import Inventory, PciDevice
 from gpudoctor.node.surface import Node
 from gpudoctor.report import Gpu, Machine
+
+FACTS: frozenset[type[Fact]] = frozenset({MachineFact, Nvml, NvidiaDriver, GpuFact, AmdGpu, PciDevice, Inventory})
 
 
 def described(facts: Facts, node: Node) -> tuple[Machine, str | None]:
     """The machine as a report shows it, and the node's name."""
     machine, nvml = facts.one(MachineFact), facts.one(Nvml)
     known = machine if isinstance(machine, MachineFact) else None
-    driver = nvml if isinstance(nvml, Nvml) else None
+    answering = nvml if isinstance(nvml, Nvml) else None
     made = Machine(
         node.platform,
         kernel=known.get("kernel_release") if known else None,
         virtualization=known.get("virtualization") if known else None,
-        driver_version=driver.get("driver_version") if driver else None,
-        cuda_version=driver.get("cuda_version") if driver else None,
+        driver_version=_driver_version(facts, answering),
+        cuda_version=answering.get("cuda_version") if answering else None,
         gpus=_gpus(facts),
     )
     return made, known.get("hostname") if known else None
+
+
+def _driver_version(facts: Facts, nvml: Nvml | None) -> str | None:
+    """As NVML says it, else as the loaded module does, else amdgpu's."""
+    loaded, amd = facts.one(NvidiaDriver), facts.all(AmdGpu)
+    said = nvml.get("driver_version") if nvml else None
+    module = loaded.get("version") if isinstance(loaded, NvidiaDriver) else None
+    amdgpu = (gpu.get("driver_version") for gpu in amd) if isinstance(amd, tuple) else ()
+    return said or module or next((version for version in amdgpu if version), None)
 
 
 def _gpus(facts: Facts) -> tuple[Gpu, ...] | None:
@@ -32,9 +45,12 @@ def _gpus(facts: Facts) -> tuple[Gpu, ...] | None:
     answering, devices = facts.all(GpuFact), facts.all(PciDevice)
     if not isinstance(answering, tuple) and not isinstance(devices, tuple):
         return None
+    amd = facts.all(AmdGpu)
+    products = {gpu.bus_id: gpu.get("product_name") for gpu in amd} if isinstance(amd, tuple) else {}
     made: dict[str, Gpu] = {}
     for gpu in answering if isinstance(answering, tuple) else ():
-        made[gpu.bus_id] = Gpu(gpu.get("index"), gpu.bus_id, gpu.get("name"), gpu.get("uuid"))
+        name = gpu.get("name") if gpu.vendor == "nvidia" else products.get(gpu.bus_id) or "AMD GPU"
+        made[gpu.bus_id] = Gpu(gpu.get("index"), gpu.bus_id, name, gpu.get("uuid"))
     for device in devices if isinstance(devices, tuple) else ():
         if device.get("kind") == "gpu":
             made.setdefault(device.bus_id, Gpu(None, device.bus_id, None, None))

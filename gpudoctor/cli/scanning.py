@@ -27,21 +27,18 @@ SHORTEST_SECONDS = 0.1
 
 def scan(node: Node, catalog: Catalog, wish: Wish, *, began: float) -> Report:
     """`began`: time.monotonic() when the command started; the timeout counts from there."""
-    from gpudoctor.cli.description import described
+    from gpudoctor.cli import description
     from gpudoctor.diagnosis import diagnose
     from gpudoctor.examine import examine
-    from gpudoctor.facts.gpu import Gpu
-    from gpudoctor.facts.machine import Machine
-    from gpudoctor.facts.nvml import Nvml
-    from gpudoctor.facts.pci import Inventory, PciDevice
     from gpudoctor.report import Source, compose
 
     chosen = chosen_checks(catalog, wish)
     wanted: set[type[Fact]] = {kind for check in chosen for kind in check.facts}
-    wanted |= {Machine, Nvml, Gpu, PciDevice, Inventory}
-    facts = gather(node, wanted, wish.timeout_seconds, began=began, since_seconds=wish.since_seconds)
+    facts = gather(
+        node, wanted | description.FACTS, wish.timeout_seconds, began=began, since_seconds=wish.since_seconds
+    )
     seen = examine(facts, chosen, catalog.knowledge, wanted=_wanted_codes(wish), on=_on(facts, wish))
-    machine, host = described(facts, node)
+    machine, host = description.described(facts, node)
     return compose(
         seen,
         diagnose(seen.found),
