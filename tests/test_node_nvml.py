@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from gpudoctor.node.live import LiveNode
+from gpudoctor.node.nvml import Nvml
 from gpudoctor.node.surface import NvmlCall
 from gpudoctor.unread import Gap, Unread
 
@@ -271,6 +272,33 @@ def test_no_library_is_an_absence(monkeypatch: pytest.MonkeyPatch) -> None:
     if not isinstance(answer, Unread):
         pytest.skip("this machine has an NVML of its own")
     assert answer.gap is Gap.ABSENT
+
+
+class StoppedOnce(Nvml):
+    """Is stopped (Ctrl-Z, a frozen cgroup) for longer than a call's deadline, just after it was answered."""
+
+    stopped = False
+
+    def _listen(self, seconds: float) -> None:
+        if self._dues() and not self.stopped:
+            self.stopped = True
+            time.sleep(2 * CALL_SECONDS)
+        else:
+            super()._listen(seconds)
+
+
+def test_a_scan_that_was_stopped_for_a_while_blames_nobody(
+    fake_nvml: FakeNvml, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_nvml("gpus 8")
+    monkeypatch.setattr("gpudoctor.node.nvml.CALL_SECONDS", CALL_SECONDS)
+    nvml = StoppedOnce(10.0)
+    nvml.ask([NvmlCall("nvmlSystemGetDriverVersion")])
+    nvml.stopped = False
+    answers = nvml.ask([NvmlCall("nvmlDeviceGetName", 0)])
+    nvml.close()
+    assert nvml.stopped
+    assert answers == ("NVIDIA H200",)
 
 
 SCAN = """

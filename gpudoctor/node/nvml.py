@@ -168,11 +168,12 @@ class Nvml:
             self._inbox.clear()
         for job in arrived:
             self._admit(job)
-        now = time.monotonic()
-        if ended or now >= self._deadline:
+        if ended or time.monotonic() >= self._deadline:
             return False
+        if any(due <= time.monotonic() for due in self._dues()):
+            self._listen(0.0)  # this process may be the one that was stopped, and the answers lie there
         for worker in list(self._workers):
-            self._judge(worker, now)
+            self._judge(worker, time.monotonic())
         self._dispatch()
         return True
 
