@@ -10,7 +10,7 @@ from gpudoctor.facts.kernel_events import BarAssignment, IommuFault, KernelEvent
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.finding import Confidence, Finding, Severity
 from gpudoctor_checks.kernel.attribution import Owner, owner
-from gpudoctor_checks.kernel.pcie_errors import occurrences
+from gpudoctor_checks.kernel.pcie_errors import occurrences, works_now
 
 LAST_BAR = 5  # 6 is the expansion ROM, 7 to 12 are those of virtual functions, 13 on are bridge windows
 
@@ -43,7 +43,7 @@ def iommu_fault(events: KernelEvents, inventory: Inventory) -> Iterator[Finding]
         if whose is not None and whose.subject.kind != "bridge":
             held.setdefault(whose.subject.id, (whose, []))[1].append(fault)
     for whose, faults in held.values():
-        sure = whose.sure and whose.subject.kind == "gpu"
+        sure = whose.sure and whose.subject.kind == "gpu" and not works_now(whose.subject, inventory)
         yield Finding(
             whose.subject,
             severity=None if sure else Severity.WARNING,

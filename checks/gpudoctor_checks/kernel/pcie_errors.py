@@ -9,7 +9,7 @@ from gpudoctor.check import check
 from gpudoctor.facts.kernel_events import AerEvent, KernelEvents, LinkEvent
 from gpudoctor.facts.kernel_log import KernelRecord
 from gpudoctor.facts.pci import Inventory
-from gpudoctor.finding import Confidence, Finding, Occurrence, Severity
+from gpudoctor.finding import Confidence, Finding, Occurrence, Severity, Subject
 from gpudoctor_checks.kernel.attribution import Owner, owner
 
 CORRECTED_PER_MINUTE = 8  # DCGM calls more PCIe replays a minute than this a fault (see the row)
@@ -27,6 +27,8 @@ def aer(events: KernelEvents, inventory: Inventory) -> Iterator[Finding]:
         severity, certain = _weight(own)
         if not whose.sure or whose.subject.kind == "nic":
             severity = min(severity, Severity.WARNING)
+        elif works_now(whose.subject, inventory):
+            severity = min(severity, Severity.ERROR)
         kinds = Counter(event.severity for event in own)
         yield Finding(
             whose.subject,
@@ -83,7 +85,7 @@ def _lost(events: KernelEvents, inventory: Inventory, whats: tuple[str, ...]) ->
         whose = owner(bus_id, inventory, events, "pcieport") if bad else None
         if whose is None:
             continue
-        back = own[-1].what == "link up"
+        back = own[-1].what == "link up" or works_now(whose.subject, inventory)
         grave = Severity.ERROR if back else Severity.CRITICAL
         gpus = inventory.gpus_behind(bus_id)
         yield Finding(
@@ -97,6 +99,13 @@ def _lost(events: KernelEvents, inventory: Inventory, whats: tuple[str, ...]) ->
             back=back,
             behind=", ".join(gpu.label for gpu in gpus) or "no device that is still on the bus",
         )
+
+
+def works_now(subject: Subject, inventory: Inventory) -> bool:
+    """NVML lists this GPU, or every GPU behind this bridge; a log that somebody sent does not tell."""
+    listed = inventory.get("gpu_indices", {})
+    gpus = [gpu.id for gpu in inventory.gpus_behind(subject.id)] or [subject.id]
+    return all(bus_id in listed for bus_id in gpus)
 
 
 def occurrences(records: Iterable[KernelRecord]) -> list[Occurrence]:
