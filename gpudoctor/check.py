@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
 
+import msgspec
+
 from gpudoctor.facts.fact import Fact, SubjectFact
 from gpudoctor.finding import Finding
 from gpudoctor.layer import Layer
@@ -17,8 +19,7 @@ from gpudoctor.layer import Layer
 Function = TypeVar("Function", bound=Callable[..., Iterable[Finding]])
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """One parameter of a check: which fact, and all of them or the one of the subject at hand."""
 
     name: str

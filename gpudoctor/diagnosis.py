@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.examine import Found
+from gpudoctor.finding import Finding
 
 SLACK_SECONDS = 1.0  # lines of one event are logged out of order by about this much
 
 
-@dataclass(frozen=True, slots=True)
-class Diagnosis:
+class Diagnosis(msgspec.Struct, frozen=True):
     findings: tuple[Found, ...]  # roots first, then the rest, each in order of weight
     ids: tuple[str, ...]
     causes: tuple[tuple[int, ...], ...]  # for each finding, which others explain it
@@ -64,13 +65,26 @@ def explains(cause: Found, symptom: Found) -> bool:
 
 
 def _merged(found: Sequence[Found]) -> list[Found]:
-    """One finding for a code and subject: the graver, and of equals the first."""
+    """One finding for a code and subject, with the evidence of all: the graver, and of equals the first."""
     best: dict[str, Found] = {}
     for each in found:
         key = identity(each.code, each.finding.subject.id)
-        if key not in best or each.severity > best[key].severity:
-            best[key] = each
+        best[key] = _joined(*sorted((best[key], each), key=lambda f: -f.severity)) if key in best else each
     return list(best.values())
+
+
+def _joined(kept: Found, other: Found) -> Found:
+    one, two = kept.finding, other.finding
+    finding = Finding(
+        one.subject,
+        code=one.code,
+        severity=one.severity,
+        confidence=max(one.confidence, two.confidence),
+        evidence=dict.fromkeys((*one.evidence, *two.evidence)),
+        occurrences=dict.fromkeys((*one.occurrences, *two.occurrences)),
+        **{**two.values, **one.values},
+    )
+    return Found(kept.code, kept.layer, kept.severity, finding, kept.row)
 
 
 def _weight(found: Found) -> tuple[int, int, float, str, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any, Literal, cast
+
+import msgspec
 
 from gpudoctor.check import Check
 from gpudoctor.facts.fact import Fact, Facts, SubjectFact
@@ -17,8 +18,7 @@ from gpudoctor.unread import Gap, Unread
 OutcomeName = Literal["found", "clear", "could_not_tell"]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     check: str
     layer: Layer
     subject: Subject
@@ -31,8 +31,7 @@ class Outcome:
         return None if self.gap is None else str(self.gap)
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A finding joined to its row."""
 
     code: str
@@ -42,8 +41,7 @@ class Found:
     row: Row
 
 
-@dataclass(frozen=True, slots=True)
-class Examination:
+class Examination(msgspec.Struct, frozen=True):
     found: tuple[Found, ...]
     outcomes: tuple[Outcome, ...]
 

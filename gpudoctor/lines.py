@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+import msgspec
 
 from gpudoctor.check import Check
 from gpudoctor.facts.gpu_health import GpuRecovery
@@ -24,8 +25,7 @@ PASSAGE = 6  # lines that one message of the NVIDIA driver may run over
 LOADING_SECONDS = 10.0  # the module probes its GPUs before it prints its load line
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(msgspec.Struct, frozen=True):
     record: KernelRecord
     subject: Subject
     values: Mapping[str, str]

@@ -132,7 +132,7 @@ def compose(
     fail_on: Severity,
     require: Sequence[Layer],
 ) -> Report:
-    verdicts = tuple(_layer_verdict(layer, examination) for layer in layers)
+    verdicts = tuple(_layer_verdict(layer, examination, diagnosis) for layer in layers)
     findings = tuple(_finding(diagnosis, i) for i in range(len(diagnosis.findings)))
     worst = max((f.severity for f in diagnosis.findings), default=None)
     return Report(
@@ -142,7 +142,7 @@ def compose(
         host=host,
         started=started,
         duration_ms=round(duration_ms, 1),
-        verdict=_verdict(worst, sum(v.clear for v in verdicts)),
+        verdict=_verdict(worst, sum(v.clear for v in verdicts), sum(v.could_not_tell for v in verdicts)),
         exit_code=_exit_code(worst, verdicts, fail_on, require),
         machine=machine,
         layers=verdicts,
@@ -163,10 +163,11 @@ def _exit_code(
     return 3 if any(str(layer) not in examined for layer in require) else 0
 
 
-def _verdict(worst: Severity | None, clear: int) -> Verdict:
+def _verdict(worst: Severity | None, clear: int, could_not_tell: int) -> Verdict:
+    """What found nothing because it mostly could not look is unknown, not ok."""
     if worst is not None:
         return _name(worst)
-    return "ok" if clear else "unknown"
+    return "ok" if clear > could_not_tell else "unknown"
 
 
 def _name(severity: Severity) -> SeverityName:
@@ -179,13 +180,12 @@ def _name(severity: Severity) -> SeverityName:
     return names[severity]
 
 
-def _layer_verdict(layer: Layer, examination: Examination) -> LayerVerdict:
+def _layer_verdict(layer: Layer, examination: Examination, diagnosis: Diagnosis) -> LayerVerdict:
     own = [o.outcome for o in examination.outcomes if o.layer is layer]
-    found = [f.severity for f in examination.found if f.layer is layer]
-    clear = own.count("clear")
-    return LayerVerdict(
-        str(layer), _verdict(max(found, default=None), clear), clear, len(found), own.count("could_not_tell")
-    )
+    found = [f.severity for f in diagnosis.findings if f.layer is layer]
+    clear, could_not_tell = own.count("clear"), own.count("could_not_tell")
+    verdict = _verdict(max(found, default=None), clear, could_not_tell)
+    return LayerVerdict(str(layer), verdict, clear, len(found), could_not_tell)
 
 
 def _subject(subject: FindingSubject) -> Subject:

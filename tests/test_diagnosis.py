@@ -77,8 +77,9 @@ def test_roots_come_first_ordered_by_severity_layer_and_time() -> None:
 
 
 def test_one_finding_for_a_code_and_subject_the_graver_one() -> None:
-    diagnosis = diagnose([found("A", severity=Severity.INFO), found("A"), found("A", GPU1)])
+    diagnosis = diagnose([found("A", severity=Severity.INFO, at=(3.0,)), found("A", at=(5.0,)), found("A", GPU1)])
     assert [f.severity for f in diagnosis.findings] == [Severity.ERROR, Severity.ERROR]
+    assert [o.at for o in diagnosis.findings[0].finding.occurrences] == [5.0, 3.0], "with what both saw"
     assert set(diagnosis.ids) == {identity("A", GPU0.id), identity("A", GPU1.id)}
 
 

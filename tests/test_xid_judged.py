@@ -30,11 +30,9 @@ def catalog() -> Catalog:
 
 def diagnosis(text: str) -> Diagnosis:
     log = parse_kernel_log(text.encode(), source="test")
-    checks = [
-        check
-        for check in catalog().checks([Layer.KERNEL])
-        if {w.kind for w in check.wants if not w.optional} <= {KernelLog, Inventory} and ".xid" in check.function.__module__
-    ]
+    held = {KernelLog, Inventory}
+    known = [c for c in catalog().checks([Layer.KERNEL]) if ".xid" in c.function.__module__]
+    checks = [check for check in known if {w.kind for w in check.wants if not w.optional} <= held]
     examined = examine(
         Facts({KernelLog: log, Inventory: Inventory(gpu_indices={}, devices={})}), checks, catalog().knowledge
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from gpudoctor.knowledge import Description, table
 
 PACK = "gpudoctor_checks"
 
 
-@dataclass(frozen=True, slots=True)
-class GpuModel:
+class GpuModel(msgspec.Struct, frozen=True):
     name: str
     vendor: str
     generation: str
@@ -43,7 +43,7 @@ def model_of_device(device_id: int) -> GpuModel | None:
 
 def generation_of(device_id: int) -> str | None:
     """Of an NVIDIA device id; Grace Hopper apart from Hopper, since it takes only the open module."""
-    generations = table(PACK, "gpus")["generations"]
+    generations = table(PACK, "device_ids")["generations"]
     if device_id in generations["grace_hopper"]:
         return "Grace Hopper"
     blocks = generations["blocks"].items()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from gpudoctor.facts.fact import Facts
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from gpudoctor.report import Report
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True):
     ascii_only: bool = False
     no_color: bool = False
     to_file: bool = False

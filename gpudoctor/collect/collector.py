@@ -9,11 +9,12 @@ import time
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar, Union
+
+import msgspec
 
 from gpudoctor.facts.fact import Fact, Facts
 from gpudoctor.node.surface import Node
@@ -23,8 +24,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 Held = Union[Fact, tuple[Fact, ...], Unread, None]
 
 
-@dataclass(frozen=True, slots=True)
-class Collector:
+class Collector(msgspec.Struct, frozen=True):
     """Gives facts of one kind. Parameters: the node, and facts of other kinds (or why they are unread)."""
 
     function: Callable[..., Held]

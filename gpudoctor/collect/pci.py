@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from gpudoctor.collect.attribute import attribute, number
 from gpudoctor.collect.collector import collector
@@ -19,8 +20,7 @@ NVSWITCHES = {0x1AC2, 0x1AF1, 0x22A3}  # class 0680 alone is not enough: nForce 
 ALL_ONES_WIDTH = 63  # what the link width's six bits read as when nothing answers
 
 
-@dataclass(frozen=True, slots=True)
-class _Slot:
+class _Slot(msgspec.Struct, frozen=True):
     """One device as the bus names it."""
 
     bus_id: str

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gpudoctor.facts.fact import SubjectFact, fact, source
 from gpudoctor.finding import Subject
 
 
-@dataclass(frozen=True, slots=True)
-class Temperature:
+class Temperature(msgspec.Struct, frozen=True):
     label: str  # edge, junction, mem
     celsius: float  # tempN_input
     critical_celsius: float | None  # tempN_crit: the driver throttles here
     emergency_celsius: float | None  # tempN_emergency: the GPU shuts down here
 
 
-@dataclass(frozen=True, slots=True)
-class RasCount:
+class RasCount(msgspec.Struct, frozen=True):
     """Errors of one block since the driver was loaded."""
 
     block: str  # umc, sdma, gfx, mmhub, xgmi_wafl, ...
@@ -26,8 +24,7 @@ class RasCount:
     deferred: int | None  # None: this driver does not tell them apart
 
 
-@dataclass(frozen=True, slots=True)
-class GpuMetrics:
+class GpuMetrics(msgspec.Struct, frozen=True):
     """The head of gpu_metrics that all versions from 1.3 on share; a value the firmware lacks is None."""
 
     version: str  # 1.3 to 1.7

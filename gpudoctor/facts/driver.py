@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gpudoctor.facts.fact import Fact, SubjectFact, fact, source
 from gpudoctor.finding import Subject
@@ -12,8 +13,7 @@ from gpudoctor.unread import Unread
 FoundBy = Literal["LD_LIBRARY_PATH", "ld.so.cache", "default directory"]
 
 
-@dataclass(frozen=True, slots=True)
-class Module:
+class Module(msgspec.Struct, frozen=True):
     """A loaded kernel module, out of /sys/module/NAME."""
 
     name: str
@@ -22,8 +22,7 @@ class Module:
     taint: str | None  # P proprietary, O out of tree, E unsigned, F forced
 
 
-@dataclass(frozen=True, slots=True)
-class Library:
+class Library(msgspec.Struct, frozen=True):
     """One of the driver's libraries, as ld.so would find it."""
 
     name: str  # libcuda.so.1
@@ -63,8 +62,7 @@ class DriverGpu(SubjectFact):
     excluded: bool = source("/proc/driver/nvidia/gpus/{bus_id}/information")
 
 
-@dataclass(frozen=True, slots=True)
-class DeviceNode:
+class DeviceNode(msgspec.Struct, frozen=True):
     path: str
     mode: int
     uid: int

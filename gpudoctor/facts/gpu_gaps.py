@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gpudoctor.facts.fact import SubjectFact, fact, source
 from gpudoctor.finding import Subject
 from gpudoctor.unread import Unread
 
 
-@dataclass(frozen=True, slots=True)
-class UnreadField:
+class UnreadField(msgspec.Struct, frozen=True):
     field: str  # GpuThermal.fan_percent
     source: str  # the NVML function behind it
     gap: Unread

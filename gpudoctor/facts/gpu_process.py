@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gpudoctor.facts.fact import SubjectFact, fact, source
 from gpudoctor.finding import Subject
 
 
-@dataclass(frozen=True, slots=True)
-class GpuHolder:
+class GpuHolder(msgspec.Struct, frozen=True):
     pid: int
     used_bytes: int | None  # None: NVML does not say (MIG, WDDM)
     kind: Literal["compute", "graphics"]

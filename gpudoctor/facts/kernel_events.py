@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from gpudoctor.facts.fact import Fact, fact, source
 from gpudoctor.facts.kernel_log import KernelRecord
@@ -12,8 +13,7 @@ from gpudoctor.finding import Evidence
 AerSeverity = Literal["corrected", "nonfatal", "fatal"]
 
 
-@dataclass(frozen=True, slots=True)
-class AerEvent:
+class AerEvent(msgspec.Struct, frozen=True):
     """One PCIe error: its announcement by the root port, its details, or both."""
 
     record: KernelRecord
@@ -28,16 +28,14 @@ class AerEvent:
     recovered: bool | None  # what the kernel said of its recovery; None: nothing
 
 
-@dataclass(frozen=True, slots=True)
-class LinkEvent:
+class LinkEvent(msgspec.Struct, frozen=True):
     record: KernelRecord
     bus_id: str  # the port
     what: Literal["contained", "link down", "card not present", "link up"]
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class MachineCheck:
+class MachineCheck(msgspec.Struct, frozen=True):
     record: KernelRecord
     where: str  # CPU 2; the DIMM's label
     kind: Literal["cpu", "dimm"]
@@ -48,8 +46,7 @@ class MachineCheck:
     status: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class IommuFault:
+class IommuFault(msgspec.Struct, frozen=True):
     record: KernelRecord
     bus_id: str | None
     unit: Literal["DMAR", "AMD-Vi", "SMMU"]
@@ -59,8 +56,7 @@ class IommuFault:
     driver: str | None = None  # of the device, where the line names it
 
 
-@dataclass(frozen=True, slots=True)
-class OomKill:
+class OomKill(msgspec.Struct, frozen=True):
     record: KernelRecord
     process: str
     pid: int
@@ -69,8 +65,7 @@ class OomKill:
     cgroup_limited: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Stall:
+class Stall(msgspec.Struct, frozen=True):
     """A task that does not run on, or a processor that does nothing else."""
 
     record: KernelRecord
@@ -83,8 +78,7 @@ class Stall:
     traced: bool  # a call trace was logged
 
 
-@dataclass(frozen=True, slots=True)
-class BarAssignment:
+class BarAssignment(msgspec.Struct, frozen=True):
     record: KernelRecord
     bus_id: str
     bar: int

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Union
+
+import msgspec
 
 from gpudoctor.facts.fact import Fact, fact, source
 from gpudoctor.finding import Evidence
 from gpudoctor.unread import Gap, Unread
 
 
-@dataclass(frozen=True, slots=True)
-class KernelRecord:
+class KernelRecord(msgspec.Struct, frozen=True):
     """One line that may concern this tool; its prefix is parsed off."""
 
     text: str  # the message, without time, host and level
@@ -20,8 +20,7 @@ class KernelRecord:
     time: str | None  # as printed
 
 
-@dataclass(frozen=True, slots=True)
-class SmFault:
+class SmFault(msgspec.Struct, frozen=True):
     """Xid 13: which streaming multiprocessor raised it."""
 
     gpc: int
@@ -30,8 +29,7 @@ class SmFault:
     what: str  # "Misaligned Address"
 
 
-@dataclass(frozen=True, slots=True)
-class MmuFault:
+class MmuFault(msgspec.Struct, frozen=True):
     """Xid 31."""
 
     engine: str  # "GRAPHICS GPC1 GPCCLIENT_T1_8"
@@ -40,8 +38,7 @@ class MmuFault:
     access: str | None  # ACCESS_TYPE_VIRT_WRITE
 
 
-@dataclass(frozen=True, slots=True)
-class Remapping:
+class Remapping(msgspec.Struct, frozen=True):
     """Xid 63, 64: a row, page or bank of memory is taken out of use."""
 
     state: Literal["pending", "failed", "already pending", "recorded"]
@@ -49,8 +46,7 @@ class Remapping:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Containment:
+class Containment(msgspec.Struct, frozen=True):
     """Xid 94, 95: where a memory error struck, and what the driver says it needs."""
 
     contained: bool
@@ -59,16 +55,14 @@ class Containment:
     drain_and_reset: bool | None  # D-RST
 
 
-@dataclass(frozen=True, slots=True)
-class NvlinkRegisters:
+class NvlinkRegisters(msgspec.Struct, frozen=True):
     """Xid 74: NVLink 4 and older."""
 
     link: int | None
     registers: tuple[int, ...]  # seven or eight words
 
 
-@dataclass(frozen=True, slots=True)
-class Nvlink5Error:
+class Nvlink5Error(msgspec.Struct, frozen=True):
     """Xid 144 to 150."""
 
     unit: str  # RLW_REMAP, NETIR_LINK_EVT, ...
@@ -78,8 +72,7 @@ class Nvlink5Error:
     error_status: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class RecoveryChange:
+class RecoveryChange(msgspec.Struct, frozen=True):
     """Xid 154: what the driver now wants done, as NVML numbers it, and as printed."""
 
     before: int
@@ -90,8 +83,7 @@ class RecoveryChange:
 XidDetail = Union[SmFault, MmuFault, Remapping, Containment, NvlinkRegisters, Nvlink5Error, RecoveryChange]
 
 
-@dataclass(frozen=True, slots=True)
-class XidEvent:
+class XidEvent(msgspec.Struct, frozen=True):
     record: KernelRecord
     xid: int
     bus_id: str  # dddd:bb:dd.0
@@ -103,8 +95,7 @@ class XidEvent:
     previous: int | None = None  # "caused by previous Xid N"
 
 
-@dataclass(frozen=True, slots=True)
-class SxidEvent:
+class SxidEvent(msgspec.Struct, frozen=True):
     record: KernelRecord
     sxid: int
     switch: str  # nvidia-nvswitch0
@@ -114,8 +105,7 @@ class SxidEvent:
     detail: str
 
 
-@dataclass(frozen=True, slots=True)
-class Reset:
+class Reset(msgspec.Struct, frozen=True):
     """GPUs start anew here: what came before counts only if it repeats."""
 
     record: KernelRecord

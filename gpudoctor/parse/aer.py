@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+import msgspec
+from msgspec.structs import replace
 
 from gpudoctor.facts.kernel_events import AerEvent, AerSeverity, BarAssignment, LinkEvent
 from gpudoctor.facts.kernel_log import KernelRecord
@@ -82,8 +84,7 @@ def aer_events(records: Sequence[KernelRecord]) -> Iterator[AerEvent]:
     return iter(sorted(made, key=lambda e: e.record.line))
 
 
-@dataclass(frozen=True, slots=True)
-class _Announcement:
+class _Announcement(msgspec.Struct, frozen=True):
     record: KernelRecord
     port: str | None
     source: str

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from typing import Generic, TypeVar
+
+import msgspec
+from msgspec.structs import replace
 
 from gpudoctor.facts.kernel_log import KernelLog, KernelRecord, RecoveryChange, Reset, SxidEvent, XidEvent
 from gpudoctor.parse.log_line import LineReader, LogLine
@@ -110,14 +112,13 @@ class _Ends(Generic[T]):
         return self.count - len(self._first) - len(self._last)
 
 
-@dataclass(slots=True)
-class _Reading:
+class _Reading(msgspec.Struct):
     """What was read since the last boot that the text shows."""
 
-    records: _Ends[KernelRecord] = field(default_factory=lambda: _Ends[KernelRecord]())
-    xids: _Ends[XidEvent] = field(default_factory=lambda: _Ends[XidEvent]())
-    sxids: _Ends[SxidEvent] = field(default_factory=lambda: _Ends[SxidEvent]())
-    resets: _Ends[Reset] = field(default_factory=lambda: _Ends[Reset]())
+    records: _Ends[KernelRecord] = msgspec.field(default_factory=lambda: _Ends[KernelRecord]())
+    xids: _Ends[XidEvent] = msgspec.field(default_factory=lambda: _Ends[XidEvent]())
+    sxids: _Ends[SxidEvent] = msgspec.field(default_factory=lambda: _Ends[SxidEvent]())
+    resets: _Ends[Reset] = msgspec.field(default_factory=lambda: _Ends[Reset]())
     driver_version: str | None = None
     last_monotonic: float | None = None
     dated: bool = False

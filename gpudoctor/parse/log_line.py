@@ -6,8 +6,9 @@ import html
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+
+import msgspec
 
 DAY = 86400.0
 LONGEST = 16384  # a kernel message ends after about 1000 characters; what is longer is no kernel log
@@ -51,8 +52,7 @@ _BSD = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(msgspec.Struct, frozen=True):
     message: str
     time: str | None  # as printed
     at: float | None  # seconds: of the epoch where `dated`, else since the boot

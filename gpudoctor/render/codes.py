@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+import msgspec
 from rich.text import Text
 
 from gpudoctor.layer import Layer
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from gpudoctor.catalog import Catalog
 
 
-@dataclass(frozen=True, slots=True)
-class Listed:
+class Listed(msgspec.Struct, frozen=True):
     code: str
     layer: str
     severity: str

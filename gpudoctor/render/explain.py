@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from gpudoctor.knowledge import Fix, Row, UnknownCode
 from gpudoctor.render.panel import price
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
 INSTEAD = "Instead, where the action asked for is {}"
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """Something to do, what it costs, and its command."""
 
     do: str
@@ -26,21 +26,18 @@ class Step:
     command: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A name and what it stands for: a related code and its title, a label and its value."""
 
     name: str
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(msgspec.Struct, frozen=True):
     """Where a fact was taken from: a link, or a place in a repository."""
 
     text: str
@@ -49,14 +46,12 @@ class Origin:
 Block = str | Step | Entry | Command | Origin
 
 
-@dataclass(frozen=True, slots=True)
-class Section:
+class Section(msgspec.Struct, frozen=True):
     heading: str
     blocks: tuple[Block, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     name: str  # the code, or what was asked for
     kind: str  # "driver, error"; empty where there is none
     title: str

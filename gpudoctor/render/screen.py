@@ -6,10 +6,10 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from io import StringIO
 from typing import IO
 
+import msgspec
 from rich.console import Console
 from rich.text import Text
 from rich.theme import Theme
@@ -22,8 +22,7 @@ NARROWEST, WIDEST = 40, 120
 LEAST_BESIDE = 16  # columns
 
 
-@dataclass(frozen=True, slots=True)
-class Screen:
+class Screen(msgspec.Struct, frozen=True):
     width: int = PIPED_WIDTH
     ascii_only: bool = False
     color: bool = False

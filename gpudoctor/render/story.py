@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 from gpudoctor.report import Finding, Outcome, Report
 
@@ -12,8 +13,7 @@ _WHICH = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}(?:\.[0-7])?|\bgpu \d
 PLACES_SHOWN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Root:
+class Root(msgspec.Struct, frozen=True):
     """Root causes of one code, on one subject or on several, and all that they explain."""
 
     findings: tuple[Finding, ...]
@@ -24,8 +24,7 @@ class Root:
         return self.findings[0]
 
 
-@dataclass(frozen=True, slots=True)
-class GapGroup:
+class GapGroup(msgspec.Struct, frozen=True):
     """Outcomes that could not be told for the same reason."""
 
     reason: str

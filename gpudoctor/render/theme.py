@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 STYLES = {
     "ok": "green",
@@ -23,8 +23,7 @@ STYLES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(msgspec.Struct, frozen=True):
     ok: str
     info: str
     warning: str

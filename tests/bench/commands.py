@@ -63,7 +63,8 @@ def main() -> None:
                 times[name].append(seconds(command))
     medians = {name: statistics.median(taken) for name, taken in times.items()}
     for name, taken in times.items():
-        print(f"{name:28} {medians[name]:8.3f} s   (fastest {min(taken):.3f}, slowest {max(taken):.3f}, n {len(taken)})")
+        spread = f"fastest {min(taken):.3f}, slowest {max(taken):.3f}, n {len(taken)}"
+        print(f"{name:28} {medians[name]:8.3f} s   ({spread})")
     print()
     for name, _, yardstick, budget in BUDGETS:
         if yardstick in medians:

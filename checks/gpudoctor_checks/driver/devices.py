@@ -98,7 +98,7 @@ def fewer_than_the_board_carries(inventory: Inventory, machine: Machine) -> Iter
         return  # a guest is given what its owner paid for
     devices = list(inventory.devices.values())
     gpus = nvidia_gpus(inventory)
-    for board in table(PACK, "gpus")["baseboards"]:
+    for board in table(PACK, "device_ids")["baseboards"]:
         switches = [d for d in devices if d.kind == "nvswitch" and d.device_id == board["device_id"]]
         boards, odd = divmod(len(switches), board["switches"])
         expected = boards * board["gpus"]

@@ -91,7 +91,7 @@ def other_version_than_the_driver(manager: FabricManager, driver: NvidiaDriver) 
 @check("IMEX_NOT_RUNNING")
 def no_export_between_nodes(imex: Imex, inventory: Inventory) -> Iterator[Finding]:
     """These GPUs can share memory across nodes, and the daemon that arranges it is not there."""
-    kinds = table(PACK, "gpus")["multi_node"]
+    kinds = table(PACK, "device_ids")["multi_node"]
     if any(d.kind == "gpu" and d.get("device_id") in kinds for d in inventory.devices.values()) and not imex.running:
         yield Finding(
             NODE, evidence=imex.seen("running", "configured", "channels"), configured=imex.get("configured", False)

@@ -73,13 +73,15 @@ def wrong_kind_of_module(driver: NvidiaDriver, inventory: Inventory) -> Iterator
     """The GPU's generation is served only by the other kind of module, or by an older branch."""
     if not driver.loaded:
         return
-    rules = table(PACK, "drivers")["generations"]
+    served = inventory.get("gpu_indices", {})  # NVML lists them: whatever the table says, they work
     branch = int(driver.version.partition(".")[0])
     for gpu in nvidia_gpus(inventory):
+        if gpu.bus_id in served or gpu.driver in PASSED_THROUGH:
+            continue
         generation = generation_of(gpu.device_id)
-        rule = rules.get(generation)
-        if rule is None or gpu.bus_id in inventory.get("gpu_indices", {}) or gpu.driver in PASSED_THROUGH:
-            continue  # NVML lists it: whatever the table says, it works
+        rule = table(PACK, "drivers")["generations"].get(generation)
+        if rule is None:
+            continue
         last = rule.get("last_branch")
         values = {"generation": generation, "version": driver.version, "last_branch": last}
         seen = [*driver.seen("version", "open_module"), *gpu.seen("device_id")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from gpudoctor.facts.kernel_events import KernelEvents
 from gpudoctor.facts.pci import Inventory, PciDevice, gpu_subject, pci_subject
@@ -14,8 +14,7 @@ GPU_VENDORS = {0x10DE, 0x1002}
 GPU_CLASSES = {0x0300, 0x0302, 0x0380, 0x1200}
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(msgspec.Struct, frozen=True):
     subject: Subject
     sure: bool  # False: the log names a bridge or a bare address, and nothing says what is behind it
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from gpudoctor.facts.kernel_log import Containment, Nvlink5Error, NvlinkRegisters
 from gpudoctor.finding import Confidence, Severity
@@ -66,8 +67,7 @@ GRAVITY = {
 ECC_REPEATS = 2  # NVIDIA's workflow for Xid 74: parity errors count against the link when seen more often
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     action: str
     severity: Severity
     confidence: Confidence

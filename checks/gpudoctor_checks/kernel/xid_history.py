@@ -5,8 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from gpudoctor.facts.gpu_health import GpuRecovery
 from gpudoctor.facts.kernel_log import KernelLog, RecoveryChange, Reset, XidEvent
@@ -18,8 +19,7 @@ PROBE_SECONDS = 10.0  # the module probes its GPUs before it prints its load lin
 ONE_EVENT_SECONDS = 1.0  # Xid 13 comes as up to four lines, of which only the last names the process
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True):
     """An Xid on the log's one clock, with the process that its neighbouring lines name."""
 
     event: XidEvent
@@ -32,8 +32,7 @@ class Seen:
         return self.process or (None if self.pid is None else f"pid {self.pid}")
 
 
-@dataclass(frozen=True, slots=True)
-class History:
+class History(msgspec.Struct, frozen=True):
     seen: tuple[Seen, ...]  # in the log's order; what a reset settled is left out
     by_code: Mapping[tuple[str, int], tuple[Seen, ...]]  # bus id, Xid
     recovery: Mapping[str, RecoveryChange]  # bus id -> what the driver last asked for
@@ -44,8 +43,7 @@ class History:
         return frozenset(xid for _, xid in self.by_code)
 
 
-@dataclass(frozen=True, slots=True)
-class Split:
+class Split(msgspec.Struct, frozen=True):
     """The events of one Xid on one GPU: those that stand on their own, and the consequences."""
 
     standing: tuple[Seen, ...]
@@ -115,13 +113,12 @@ def _attributed(events: Sequence[XidEvent], clock: Sequence[float]) -> tuple[See
     return tuple(reversed(seen))
 
 
-@dataclass(slots=True)
-class Causes:
+class Causes(msgspec.Struct):
     """When causes happened, by place and by process: asked once for each event of a storm."""
 
-    hardware: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))  # bus id
-    application: dict[tuple[str, int | None], list[float]] = field(default_factory=lambda: defaultdict(list))
-    places: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))  # pid -> GPUs it was seen on
+    hardware: dict[str, list[float]] = msgspec.field(default_factory=lambda: defaultdict(list))  # bus id
+    application: dict[tuple[str, int | None], list[float]] = msgspec.field(default_factory=lambda: defaultdict(list))
+    places: dict[int, set[str]] = msgspec.field(default_factory=lambda: defaultdict(set))  # pid -> GPUs it was seen on
 
 
 def causes_of(xid: int, past: History, also: Iterable[int] = ()) -> Causes:

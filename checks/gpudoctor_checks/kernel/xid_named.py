@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TypeVar
+
+import msgspec
 
 from gpudoctor.check import check
 from gpudoctor.facts.fact import SubjectFact
@@ -18,16 +19,14 @@ from gpudoctor_checks.kernel.xid_history import Seen, history
 Told = TypeVar("Told", bound=SubjectFact)
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(msgspec.Struct, frozen=True):
     code: str
     xids: tuple[int, ...]
     says: Callable[[Seen], bool]
     gone: Callable[[Now], bool]  # the GPU itself says that it is no longer so: it was reset since
 
 
-@dataclass(frozen=True, slots=True)
-class Now:
+class Now(msgspec.Struct, frozen=True):
     """What NVML says of the GPU at this moment; None where it does not say."""
 
     repair: GpuMemoryRepair | None
