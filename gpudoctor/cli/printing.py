@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import msgspec
 
 if TYPE_CHECKING:
     from gpudoctor.facts.fact import Facts
@@ -13,7 +12,8 @@ if TYPE_CHECKING:
     from gpudoctor.report import Report
 
 
-class Look(msgspec.Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Look:
     ascii_only: bool = False
     no_color: bool = False
     to_file: bool = False

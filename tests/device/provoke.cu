@@ -7,10 +7,7 @@
 __global__ void write_unmapped() { *reinterpret_cast<volatile int *>(0x835f7fe00000ull) = 1; }
 __global__ void write_misaligned(char *at) { *reinterpret_cast<volatile int *>(at + 1) = 1; }
 __global__ void trap() { asm("trap;"); }
-__global__ void write_beyond_shared(int far) {
-    extern __shared__ int block[];
-    reinterpret_cast<volatile int *>(block)[far] = 1;
-}
+__global__ void write_beyond_shared() { asm volatile("st.shared.u32 [%0], %1;" ::"r"(0x1000000), "r"(1)); }
 
 int main(int argc, char **argv) {
     const char *what = argc > 1 ? argv[1] : "";
@@ -19,7 +16,7 @@ int main(int argc, char **argv) {
     if (!strcmp(what, "write")) write_unmapped<<<1, 1>>>();
     else if (!strcmp(what, "misaligned")) write_misaligned<<<1, 1>>>(buffer);
     else if (!strcmp(what, "trap")) trap<<<1, 1>>>();
-    else if (!strcmp(what, "shared")) write_beyond_shared<<<1, 1, 1024>>>(1 << 24);
+    else if (!strcmp(what, "shared")) write_beyond_shared<<<1, 1>>>();
     else return fprintf(stderr, "provoke write|misaligned|trap|shared\n"), 2;
     cudaError_t error = cudaDeviceSynchronize();
     printf("%s: %s\n", what, cudaGetErrorString(error));
