@@ -11,7 +11,7 @@ import pytest
 from gpudoctor.catalog import Catalog
 from gpudoctor.cli.options import Wish
 from gpudoctor.cli.refusal import Refusal
-from gpudoctor.cli.scanning import every_fact, scan
+from gpudoctor.cli.scanning import collecting, every_fact, scan
 from gpudoctor.finding import Severity
 from gpudoctor.layer import Layer
 from gpudoctor.node.recorded import RecordedNode
@@ -25,7 +25,8 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
 
 
 def scanned(node: RecordedNode, catalog: Catalog, **wish: object) -> Report:
-    return scan(node, catalog, Wish(**wish), began=time.monotonic())  # type: ignore[arg-type]
+    asked, began = Wish(**wish), time.monotonic()  # type: ignore[arg-type]
+    return scan(node, catalog, asked, collecting(node, asked, began=began), began=began)
 
 
 def codes(report: Report) -> list[str]:

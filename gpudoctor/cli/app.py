@@ -12,7 +12,7 @@ from gpudoctor.cli import options, say
 from gpudoctor.cli.output import deliver, require_writable
 from gpudoctor.cli.page import Front, Plain
 from gpudoctor.cli.patient import catalog, patient
-from gpudoctor.cli.printing import Look, facts_text, report_text
+from gpudoctor.cli.printing import Look, facts_text, load_renderer, report_text
 
 FORMATS = ("terminal", "json", "markdown")
 LISTS = ("terminal", "json")
@@ -128,9 +128,12 @@ def scan(
         quiet=quiet,
         ascii_only=ascii,
     ) as examined:
+        from gpudoctor.cli.scanning import collecting
         from gpudoctor.cli.scanning import scan as examine
 
-        report = examine(examined, catalog(), wish, began=began)
+        facts_of = collecting(examined, wish, began=began)
+        load_renderer(chosen)
+        report = examine(examined, catalog(), wish, facts_of, began=began)
         look = Look(ascii, no_color, to_file=output is not None)
         text = report_text(report, chosen, look, verbosity=verbose, quiet=quiet)
     deliver(text, output)

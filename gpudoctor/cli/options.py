@@ -28,6 +28,11 @@ class Wish:
     require: tuple[Layer, ...] = ()
     timeout_seconds: float = 20.0
 
+    @property
+    def narrow(self) -> bool:
+        """Not all checks are wanted, so perhaps not all facts."""
+        return bool(self.layers or self.checks)
+
 
 def one_of(what: str, given: str, known: Sequence[str]) -> str:
     if given.lower() not in known:

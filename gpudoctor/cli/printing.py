@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ class Look:
 
         stream = None if self.to_file else sys.stdout
         return Screen.of(stream, ascii_only=self.ascii_only, no_color=self.no_color)
+
+
+def load_renderer(form: str) -> ModuleType:
+    """Import it ahead of its use, while the node is still answering."""
+    return import_module(f"gpudoctor.render.{form}")
 
 
 def report_text(report: Report, form: str, look: Look, *, verbosity: int = 0, quiet: bool = False) -> str:

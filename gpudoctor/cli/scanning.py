@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
@@ -25,8 +26,36 @@ RESERVE_SECONDS = 0.3  # of the timeout, for judging and printing what is there
 SHORTEST_SECONDS = 0.1
 
 
-def scan(node: Node, catalog: Catalog, wish: Wish, *, began: float) -> Report:
-    """`began`: time.monotonic() when the command started; the timeout counts from there."""
+Collecting = Callable[["set[type[Fact]]"], "Facts"]
+
+
+def collecting(node: Node, wish: Wish, *, began: float) -> Collecting:
+    """Gives the facts that are wanted. `began`: time.monotonic() at the command's start; the timeout counts from it.
+
+    A whole scan of a live node collects from now on, beside the loading of checks and renderers: NVML and
+    the sampling of clocks leave this process idle.
+    """
+
+    def gathered(wanted: set[type[Fact]]) -> Facts:
+        return gather(node, wanted, wish.timeout_seconds, began=began, since_seconds=wish.since_seconds)
+
+    if node.kind != "live" or wish.narrow:
+        return gathered
+    from gpudoctor.collect.collector import collectors
+
+    kinds = set(collectors())
+    early: list[Facts] = []
+    thread = threading.Thread(target=lambda: early.append(gathered(kinds)), daemon=True)
+    thread.start()
+
+    def joined(wanted: set[type[Fact]]) -> Facts:
+        thread.join()
+        return early[0] if early else gathered(wanted)
+
+    return joined
+
+
+def scan(node: Node, catalog: Catalog, wish: Wish, facts_of: Collecting, *, began: float) -> Report:
     from gpudoctor.cli import description
     from gpudoctor.diagnosis import diagnose
     from gpudoctor.examine import examine
@@ -34,9 +63,7 @@ def scan(node: Node, catalog: Catalog, wish: Wish, *, began: float) -> Report:
 
     chosen = chosen_checks(catalog, wish)
     wanted: set[type[Fact]] = {kind for check in chosen for kind in check.facts}
-    facts = gather(
-        node, wanted | description.FACTS, wish.timeout_seconds, began=began, since_seconds=wish.since_seconds
-    )
+    facts = facts_of(wanted | description.FACTS)
     seen = examine(facts, chosen, catalog.knowledge, wanted=_wanted_codes(wish), on=_on(facts, wish))
     machine, host = description.described(facts, node)
     return compose(

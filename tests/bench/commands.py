@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 GPUDOCTOR = [sys.executable, "-m", "gpudoctor"]
 
 # name, command, yardstick, budget as a ratio

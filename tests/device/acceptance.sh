@@ -2,7 +2,7 @@
 # What only a real NVIDIA node can prove. Run on one, with gpudoctor installed (or importable) and nvcc on the PATH:
 #   bash tests/device/acceptance.sh OUT_DIR
 # Leaves in OUT_DIR: reports of the healthy node, a recording, timings beside the yardsticks, and a scan after each
-# provoked application fault (an unmapped write, a misaligned one, a trap, a write beyond shared memory).
+# provoked application fault (an unmapped write, a misaligned one, a trap, a write beyond the address space).
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?usage: acceptance.sh OUT_DIR}
@@ -22,8 +22,8 @@ python3 "$here/../bench/commands.py" --rounds 5 | tee "$out/times.txt"
 
 if command -v nvcc >/dev/null; then
     nvcc -o /tmp/provoke "$here/provoke.cu"
-    # "shared" comes first: its Xid 43 folds under its 13, until the trap's 43 stands on its own.
-    for fault in shared misaligned write trap; do
+    # "range" comes first: its Xid 43 folds under its 13, until the trap's 43 stands on its own.
+    for fault in range misaligned write trap; do
         echo "== $fault"
         /tmp/provoke "$fault"
         sleep 0.5
