@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from gpudoctor.knowledge import Description
 
 INSTEAD = "Instead, where the action asked for is {}"
+ASKED = "Where the GPU or its driver asks for something else"
+DETAILED = 3  # more actions than these are listed by their first step
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -76,8 +78,14 @@ def _sections(code: str, row: Row, catalog: Catalog) -> Iterator[Section]:
         yield Section("Why it matters", (placeholders(row.impact),))
     if row.fix:
         yield Section("What to do", tuple(_step(fix) for fix in row.fix))
-    for fixes, actions in _fixes_by_action(row).items():
-        yield Section(INSTEAD.format(listed(actions)), tuple(_step(fix) for fix in fixes))
+    others = _fixes_by_action(row)
+    if len(others) > DETAILED:
+        yield Section(
+            ASKED, tuple(Entry(listed(actions), placeholders(fixes[0].do)) for fixes, actions in others.items())
+        )
+    else:
+        for fixes, actions in others.items():
+            yield Section(INSTEAD.format(listed(actions)), tuple(_step(fix) for fix in fixes))
     if row.verify:
         yield Section("How to verify", (Command(placeholders(row.verify)),))
     if row.lines:

@@ -60,7 +60,7 @@ def _body(root: Root, screen: Screen, width: int, verbosity: int) -> Iterator[Te
     yield from _labelled(screen, "more", [screen.text(f"gpudoctor explain {finding.code}", "command")], width)
     if root.symptoms:
         yield Text()
-        yield from _explained(root.symptoms, screen, width, verbosity)
+        yield from _explained(root, screen, width, verbosity)
 
 
 def headline(finding: Finding, screen: Screen, width: int) -> Iterator[Text]:
@@ -132,7 +132,8 @@ def _labelled(screen: Screen, label: str, lines: Sequence[Text], width: int) -> 
         yield from screen.hanging(lead, line, width)
 
 
-def _explained(symptoms: Sequence[Finding], screen: Screen, width: int, verbosity: int) -> Iterator[Text]:
+def _explained(root: Root, screen: Screen, width: int, verbosity: int) -> Iterator[Text]:
+    symptoms, label = root.symptoms, root.first.subject.label
     shown = symptoms if verbosity else symptoms[:SYMPTOMS_SHOWN]
     longest = max(len(s.code) for s in shown)
     layers = max(len(s.layer) for s in shown)
@@ -142,7 +143,7 @@ def _explained(symptoms: Sequence[Finding], screen: Screen, width: int, verbosit
             (f"{symptom.code:<{longest}}   ", "code"),
             (f"{symptom.layer:<{layers}}   ", "note"),
         )
-        yield from screen.hanging(lead, screen.text(symptom.title), width)
+        yield from screen.hanging(lead, screen.text(_without(label, symptom.title)), width)
         if verbosity:
             for line in seen(symptom.evidence, screen, width - 14, verbosity):
                 yield Text.assemble(" " * 14, line)
@@ -150,3 +151,9 @@ def _explained(symptoms: Sequence[Finding], screen: Screen, width: int, verbosit
         yield Text(
             f"{'':<10}{screen.glyphs.more} {counted(len(symptoms) - len(shown), 'more symptom')}, with -v", "note"
         )
+
+
+def _without(label: str, title: str) -> str:
+    """A symptom's title without the subject that the root has named."""
+    rest = title.removeprefix(label).lstrip(": ")
+    return rest if rest and rest != title else title

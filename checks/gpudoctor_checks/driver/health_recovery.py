@@ -13,8 +13,8 @@ HALTED = {"reset_gpu", "reboot_node", "reset_bus", "reboot_system"}  # no work r
 IN_WORDS = {
     "reset_gpu": "a GPU reset",
     "reboot_node": "a reboot of the node",
-    "drain_p2p": "peer-to-peer traffic to be drained",
-    "drain_and_reset": "to be drained and reset",
+    "drain_p2p": "a drain of its peer-to-peer traffic",
+    "drain_and_reset": "a drain and a reset",
     "recover_imex_domain": "a recovery of its IMEX domain",
     "reset_bus": "a bus reset",
     "reboot_system": "a reboot of the system",

@@ -96,7 +96,16 @@ def _asked(xid: int, bus_id: str, past: History) -> Decision | None:
     if asked == "none":  # it was reset since, or the error was dealt with; that it happened stays worth a look
         severity = Severity.INFO if xid == 154 else Severity.WARNING
         return Decision("settled", severity, Confidence.CERTAIN, by)
-    return Decision(ASKED[asked], GRAVITY[ASKED[asked]], Confidence.CERTAIN, by)
+    severity = max(GRAVITY[ASKED[asked]], _least(xid))
+    return Decision(ASKED[asked], severity, Confidence.CERTAIN, by)
+
+
+def _least(xid: int) -> Severity:
+    """Whatever is to be done with the GPU, data in its memory was lost."""
+    entry = xid_table()[xid]
+    if own := entry.get("severity"):
+        return Severity[own.upper()]
+    return Severity.ERROR if entry["class"] == "memory" and entry.get("action") != "IGNORE" else Severity.INFO
 
 
 def _stated(xid: int, bus_id: str, past: History) -> Decision | None:
@@ -105,9 +114,7 @@ def _stated(xid: int, bus_id: str, past: History) -> Decision | None:
         return None
     bus = change.after == 5 and "bus" in change.text.lower()  # R580 has the bus reset where R600 has IMEX
     action = "reset_bus" if bus else RECOVERY.get(change.after, "unknown")
-    severity = GRAVITY[action]
-    if xid != 154 and (own := xid_table()[xid].get("severity")):
-        severity = max(severity, Severity[own.upper()])
+    severity = GRAVITY[action] if xid == 154 else max(GRAVITY[action], _least(xid))
     return Decision(action, severity, Confidence.CERTAIN, f"Xid 154: {change.text}")
 
 
