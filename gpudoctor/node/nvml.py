@@ -195,8 +195,9 @@ class Nvml:
             try:
                 worker = self._worker_of(lane)
             except OSError as error:
+                gap = Gap.DENIED if isinstance(error, PermissionError) else Gap.ABSENT
                 while lane.waiting:
-                    lane.waiting.popleft().miss(Gap.CRASHED, f"no process could be started for it: {error}")
+                    lane.waiting.popleft().miss(gap, f"no process could be started for it: {error}")
                 continue
             if not lane.sent:
                 lane.began = time.monotonic()

@@ -8,7 +8,8 @@ from gpudoctor.check import check
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_gaps import GpuGaps, UnreadField
 from gpudoctor.facts.nvml import Nvml
-from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Subject
+from gpudoctor.facts.services import Persistence
+from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Severity, Subject
 from gpudoctor.unread import Gap, Unread
 
 CODES = {Gap.TIMED_OUT: "NVML_HANG", Gap.CRASHED: "NVML_CRASH"}
@@ -34,11 +35,14 @@ def unanswered(gpu: GpuGaps) -> Iterator[Finding]:
 
 
 @check("NVML_HANG", "NVML_CRASH")
-def unanswered_at_all(nvml: Nvml) -> Iterator[Finding]:
-    """NVML does not even start."""
+def unanswered_at_all(nvml: Nvml, persistence: Persistence | None) -> Iterator[Finding]:
+    """NVML does not even start. Without persistence it starts every GPU anew, which may just take long."""
     start = nvml.reading("driver_version")
-    if isinstance(start, Unread) and start.gap in CODES and _own(start, start.gap):
-        yield _fault(NODE, CODES[start.gap], [start])
+    if not (isinstance(start, Unread) and start.gap in CODES and _own(start, start.gap)):
+        return
+    kept = persistence is not None and persistence.get("daemon", False)
+    slow = start.detail.startswith("nvmlInit did not answer") and not kept
+    yield _fault(NODE, CODES[start.gap], [start], certain=not slow)
 
 
 @check("NVML_HANG", "NVML_CRASH")
@@ -74,12 +78,13 @@ def _unknown(field: UnreadField) -> bool:
     return field.gap.gap is Gap.MALFORMED and (not detail.startswith("NVML_ERROR_") or "NVML_ERROR_UNKNOWN" in detail)
 
 
-def _fault(subject: Subject, code: str, faults: list[Unread]) -> Finding:
+def _fault(subject: Subject, code: str, faults: list[Unread], *, certain: bool = True) -> Finding:
     calls = list(dict.fromkeys(fault.where for fault in faults))
     return Finding(
         subject,
         code=code,
-        confidence=Confidence.CERTAIN,
+        severity=None if certain else Severity.WARNING,
+        confidence=Confidence.CERTAIN if certain else Confidence.POSSIBLE,
         evidence=[Evidence(fault.where, fault.detail or str(fault.gap)) for fault in faults[:5]],
         calls=", ".join(calls[:3]) + (f" and {len(calls) - 3} more" if len(calls) > 3 else ""),
     )
