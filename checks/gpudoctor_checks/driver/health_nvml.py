@@ -86,5 +86,6 @@ def _fault(subject: Subject, code: str, faults: list[Unread], *, certain: bool =
         severity=None if certain else Severity.WARNING,
         confidence=Confidence.CERTAIN if certain else Confidence.POSSIBLE,
         evidence=[Evidence(fault.where, fault.detail or str(fault.gap)) for fault in faults[:5]],
+        action="stuck" if certain else "slow_start",
         calls=", ".join(calls[:3]) + (f" and {len(calls) - 3} more" if len(calls) > 3 else ""),
     )
