@@ -22,8 +22,8 @@ python3 "$here/../bench/commands.py" --rounds 5 | tee "$out/times.txt"
 
 if command -v nvcc >/dev/null; then
     nvcc -o /tmp/provoke "$here/provoke.cu"
-    # "range" comes first: its Xid 43 folds under its 13, until the trap's 43 stands on its own.
-    for fault in range misaligned write trap; do
+    # "local" comes first: its Xid 43 folds under its 13, until the trap's 43 stands on its own.
+    for fault in local range misaligned write trap; do
         echo "== $fault"
         /tmp/provoke "$fault"
         sleep 0.5
