@@ -13,7 +13,7 @@ from gpudoctor.finding import Subject
 from gpudoctor.node.surface import Node
 from gpudoctor.unread import Gap, Reading, Unread, hold
 
-SAMPLE_SECONDS = 0.1
+SAMPLE_SECONDS = 0.105  # the counters step every 100 ms (gaps of 96 to 104 ms on an H200 at its power cap)
 SM, MEMORY = "NVML_CLOCK_SM", "NVML_CLOCK_MEM"
 CLOCKS = {
     "utilization": ("nvmlDeviceGetUtilizationRates",),
@@ -28,6 +28,9 @@ CLOCKS = {
     "reasons": ("nvmlDeviceGetCurrentClocksEventReasons",),
     "throttle_reasons": ("nvmlDeviceGetCurrentClocksThrottleReasons",),  # the name before R535
 }
+IDLE = Unread(
+    Gap.UNSUPPORTED, "nvmlDeviceGetFieldValues", "not sampled: the GPU is idle, there is no clock to hold down"
+)
 REASONS: dict[int, Reason] = {
     0x001: "idle",
     0x002: "application_clocks",
@@ -60,13 +63,19 @@ def gpu_clocks(node: Node, gpus: tuple[Gpu, ...], nvml: Nvml) -> tuple[GpuClocks
     before = ask(node, gpus, question)
     began = time.monotonic()
     clocks = ask(node, gpus, CLOCKS)
-    if before and node.kind == "live":
+    held = tuple(gpu for gpu, answers in clocks if not _idle(answers))
+    if held and node.kind == "live":
         time.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
-    after = ask(node, gpus, question, sample=1)
+    after = {gpu.subject.id: answers["counters"] for gpu, answers in ask(node, held, question, sample=1)}
     return tuple(
-        _clocks(gpu.subject, answers, _shares(first_["counters"], second["counters"], counters))
-        for (gpu, answers), (_, first_), (_, second) in zip(clocks, before, after, strict=True)
+        _clocks(gpu.subject, answers, _shares(first_["counters"], after.get(gpu.subject.id, IDLE), counters))
+        for (gpu, answers), (_, first_) in zip(clocks, before, strict=True)
     )
+
+
+def _idle(answers: Answers) -> bool:
+    """The GPU itself says that it has nothing to do, and that nothing else holds its clocks."""
+    return _reasons(first(answers["reasons"], answers["throttle_reasons"])) == ("idle",)
 
 
 def _clocks(subject: Subject, answers: Answers, shares: list[Reading[float]]) -> GpuClocks:

@@ -22,7 +22,7 @@ Reason = Literal[
 
 @fact
 class GpuClocks(SubjectFact):
-    """Shares: the part of a short sample (100 ms) during which a reason held the clocks down."""
+    """Shares: the part of a short sample (105 ms) during which a reason held the clocks down; none of an idle GPU."""
 
     subject: Subject
     busy_percent: int = source("nvmlDeviceGetUtilizationRates")
