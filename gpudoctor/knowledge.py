@@ -54,6 +54,16 @@ class Row(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def fixes(self, values: Mapping[str, Any]) -> tuple[Fix, ...]:
         return self.fix_for.get(str(values.get("action", "")), self.fix)
 
+    def of_member(self, words: Mapping[str, str], **changes: Any) -> Row:
+        """The row of one member of a family: the family's, with these words for `{name}` in title and why."""
+
+        def filled(text: str) -> str:
+            for name, word in words.items():
+                text = text.replace("{" + name + "}", word)
+            return text
+
+        return msgspec.structs.replace(self, title=filled(self.title), why=filled(self.why), **changes)
+
 
 class Description(msgspec.Struct, frozen=True):
     """What a pack knows of a thing that is no finding: a GPU's model, by its name."""

@@ -61,30 +61,10 @@ def sxid_row(code: str, written: Mapping[str, Row]) -> Row | None:
     number = code.removeprefix("SXID_")
     if not (number.isascii() and number.isdigit()) or not 0 < int(number) <= HIGHEST:
         return None
-    entry, base = _entry(int(number)), written["SXID_*"]
-    known = {
-        "{sxid}": number,
-        "{name}": str(entry.get("name", "unknown")),
-        "{unit}": str(entry.get("unit", "NVSwitch")),
-    }
-
-    def filled(text: str) -> str:
-        for name, value in known.items():
-            text = text.replace(name, value)
-        return text
-
-    return Row(
-        title=filled(base.title),
-        severity="error" if entry.get("severity", "non_fatal") != "non_fatal" else "info",
-        why=filled(base.why),
-        fix=base.fix,
-        sources=base.sources,
-        impact=base.impact,
-        verify=base.verify,
-        fix_for=base.fix_for,
-        explained_by=base.explained_by,
-        explained_within_seconds=base.explained_within_seconds,
-    )
+    entry = _entry(int(number))
+    fatal = entry.get("severity", "non_fatal") != "non_fatal"
+    words = {"name": str(entry.get("name", "unknown")), "unit": str(entry.get("unit", "NVSwitch"))}
+    return written["SXID_*"].of_member({"sxid": number, **words}, severity="error" if fatal else "info")
 
 
 def _entry(sxid: int) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from gpudoctor.facts.kernel_log import KernelLog, MmuFault, Nvlink5Error, Nvlink
 from gpudoctor.facts.pci import Inventory, gpu_subject
 from gpudoctor.finding import Evidence, Finding, Occurrence, Subject
 from gpudoctor.knowledge import Row, family
-from gpudoctor_checks.kernel.xid_action import Decision, decide
+from gpudoctor_checks.kernel.xid_action import Decision, by_bucket, decide
 from gpudoctor_checks.kernel.xid_history import History, Seen, history, is_application, split, xid_table
 
 OCCURRENCES = 500  # of a storm; more say nothing more about order
@@ -47,24 +47,12 @@ def xid_row(code: str, written: Mapping[str, Row]) -> Row | None:
     number = code.removeprefix("XID_")
     if not (number.isascii() and number.isdigit()) or not 0 < int(number) <= HIGHEST:
         return None
-    entry = xid_table().get(int(number), {})
-    base = written["XID_*"]
-    known = {"{xid}": number, "{name}": entry.get("name", "unknown"), "{means}": _meaning(entry)}
-
-    def filled(text: str) -> str:
-        for name, value in known.items():
-            text = text.replace(name, value)
-        return text
-
-    return Row(
-        title=filled(base.title),
-        severity=entry.get("severity", base.severity),
-        why=filled(base.why),
-        fix=base.fix,
-        sources=base.sources,
-        impact=base.impact,
-        verify=base.verify,
-        fix_for=base.fix_for,
+    entry, base = xid_table().get(int(number), {}), written["XID_*"]
+    usual = by_bucket(entry) if entry else None
+    return base.of_member(
+        {"xid": number, "name": entry.get("name", "unknown"), "means": _meaning(entry)},
+        severity=str(usual.severity) if usual else base.severity,
+        fix=base.fixes({"action": usual.action}) if usual else base.fix,
         explained_by=tuple(f"XID_{cause}" for cause in entry.get("follows", ())),
         explained_within_seconds=float(entry.get("within", base.explained_within_seconds)),
     )

@@ -84,7 +84,7 @@ def decide(group: Sequence[Seen], past: History, driver_version: str | None) -> 
     if entry is None:
         return Decision("unknown", Severity.WARNING, Confidence.POSSIBLE, "no published table has this number")
     decided = _flags(group) or _nvlink5(group, driver_version) or _registers(group, past) or _contained(group, past)
-    return decided or _by_bucket(entry)
+    return decided or by_bucket(entry)
 
 
 def _asked(xid: int, bus_id: str, past: History) -> Decision | None:
@@ -206,7 +206,7 @@ def _contained(group: Sequence[Seen], past: History) -> Decision | None:
     return Decision("drain_and_reset", Severity.ERROR, Confidence.LIKELY, "Xid 94 says that the error was contained")
 
 
-def _by_bucket(entry: Mapping[str, Any]) -> Decision:
+def by_bucket(entry: Mapping[str, Any]) -> Decision:
     bucket = entry.get("action")
     action = BUCKETS.get(str(bucket), "unknown")
     application = entry["class"] == "application"
