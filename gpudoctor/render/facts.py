@@ -69,5 +69,10 @@ def _item(value: Any) -> str:
         return f"{value[0]} {_item(value[1])}"
     made = json_safe(value)
     if isinstance(made, dict):
-        return str(made.get("text") or made.get("label") or made.get("bus_id") or made)
+        whole = ", ".join(f"{name} {_number(name, held)}" for name, held in made.items())
+        return str(made.get("text") or made.get("label") or made.get("bus_id") or whole)
     return str(made)
+
+
+def _number(name: str, value: Any) -> str:
+    return f"{value:04o}" if name == "mode" and isinstance(value, int) else str(value)
