@@ -4,6 +4,7 @@ A case is a folder under tests/cases with a case.yaml:
 
     about: one sentence
     node: h200x1.node          # under tests/nodes; without it, a machine that answers nothing
+    uid: 1000                  # who scans, in place of the recording's user
     log: dmesg.txt             # this case's kernel log, in any form, in place of the node's
     files: {PATH: text, ...}   # surfaces that answer otherwise; null: absent
     dirs: {PATH: [names], ...}
@@ -84,7 +85,9 @@ def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
         verb, _, key = surface.partition(" ")
         name, _, detail = gap.partition(" ")
         changed[verb, key] = Unread(Gap[name.upper()], key, detail or name)  # type: ignore[index]
-    return base.with_surfaces(changed)
+    node = base.with_surfaces(changed)
+    node.uid = case.get("uid", node.uid)
+    return node
 
 
 def facts_of(folder: Path, case: dict[str, Any]) -> Facts:

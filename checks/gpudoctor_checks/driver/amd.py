@@ -9,9 +9,10 @@ from gpudoctor.check import check
 from gpudoctor.facts.amd import AmdGpu, AmdRas, AmdSensors
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.finding import Evidence, Finding, Severity
+from gpudoctor_checks.passthrough import AMD_HOST, PASSED_THROUGH
 
 AMD = 0x1002
-PASSED_THROUGH = ("vfio-pci", "pci-stub", "xen-pciback")
+SERVED = ("amdgpu", "radeon", AMD_HOST, *PASSED_THROUGH)
 LOWERED = 0.99  # below the board's default by more than rounding
 QUARTER = 0.75
 ALIKE = ("product_name", "vbios_version", "vram_total_bytes", "compute_partition", "memory_partition")
@@ -21,7 +22,7 @@ ALIKE = ("product_name", "vbios_version", "vram_total_bytes", "compute_partition
 def not_bound(inventory: Inventory) -> Iterator[Finding]:
     """An AMD accelerator is on the bus and amdgpu does not drive it."""
     for device in inventory.devices.values():
-        if device.kind == "gpu" and device.vendor_id == AMD and device.driver not in ("amdgpu", *PASSED_THROUGH):
+        if device.kind == "gpu" and device.vendor_id == AMD and device.driver not in SERVED:
             yield Finding(device.subject, evidence=device.seen("driver"), driver=device.driver or "no driver")
 
 

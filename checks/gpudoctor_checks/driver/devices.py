@@ -9,13 +9,14 @@ from gpudoctor.facts.driver import DeviceNode, DeviceNodes, DriverGpu, NvidiaDri
 from gpudoctor.facts.machine import Machine
 from gpudoctor.facts.nvml import Nvml
 from gpudoctor.facts.pci import Inventory, PciDevice
-from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Subject
+from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Severity, Subject
 from gpudoctor.knowledge import table
 from gpudoctor.unread import Unread
 from gpudoctor_checks.driver.modules import nvidia_gpus
 from gpudoctor_checks.gpu_models import PACK
 
 DISPLAY = 0x03
+BARRED = "its mode admits this user, and opening it is refused"
 
 
 @check("NO_GPU")
@@ -39,23 +40,38 @@ def no_gpu(inventory: Inventory, machine: Machine) -> Iterator[Finding]:
 
 @check("NO_GPU")
 def no_gpu_in_this_container(nodes: DeviceNodes, inventory: Inventory, machine: Machine) -> Iterator[Finding]:
-    """The host has GPUs; this container was given none."""
-    if not machine.container or _gpu_nodes(nodes):
-        return
+    """The host has GPUs; this container or this job was given none."""
+    present = _gpu_nodes(nodes)
+    barred = [p for p in present if _barred(nodes.nodes[p], machine.uid)]
+    if barred != present or (bool(present) is bool(machine.container)):
+        return  # in a container what was not given is absent, in a job it is refused
     gpus = nvidia_gpus(inventory)
     if gpus and not inventory.get("gpu_indices"):
+        what = [Evidence(p, BARRED) for p in barred] or [Evidence("/dev", "no nvidia0, nvidia1, ...")]
         yield Finding(
             NODE,
-            evidence=[Evidence("/dev", "no nvidia0, nvidia1, ..."), *(e for gpu in gpus for e in gpu.seen("driver"))],
+            evidence=[*what, *(e for gpu in gpus for e in gpu.seen("driver"))],
             devices=len(inventory.devices),
             on_bus=[gpu.bus_id for gpu in gpus],
-            action="container",
+            action="container" if machine.container else "job",
         )
 
 
 def _gpu_nodes(nodes: DeviceNodes) -> list[str]:
     """Nodes of single GPUs that are there, or that could not be looked for."""
     return [path for path, node in nodes.nodes.items() if path[-1].isdecimal() and node is not None]
+
+
+def _open(node: DeviceNode | Unread | None) -> bool:
+    return isinstance(node, DeviceNode) and node.readable and node.writable
+
+
+def _barred(node: DeviceNode | Unread | None, uid: int) -> bool:
+    """Refused although the mode admits this user: by the device cgroup of a job or container."""
+    if not isinstance(node, DeviceNode) or _open(node):
+        return False
+    own = uid in (0, node.uid) and node.mode & 0o600 == 0o600
+    return own or node.mode & 0o006 == 0o006
 
 
 @check("GPU_NOT_IN_NVML", "GPU_EXCLUDED")
@@ -87,8 +103,7 @@ def _allotted(gpu: DriverGpu | None, nodes: DeviceNodes) -> bool:
     """Whether this user could open the GPU at all: in a container or a Slurm job often only some."""
     if gpu is None:
         return False
-    node = nodes.nodes.get(f"/dev/nvidia{gpu.get('minor')}")
-    return isinstance(node, DeviceNode) and node.readable and node.writable
+    return _open(nodes.nodes.get(f"/dev/nvidia{gpu.get('minor')}"))
 
 
 @check("GPU_MISSING_FROM_BUS")
@@ -151,14 +166,22 @@ def _bound(inventory: Inventory) -> list[PciDevice]:
 @check("PERMISSION_DENIED")
 def closed_nodes(nodes: DeviceNodes, machine: Machine) -> Iterator[Finding]:
     """A node is there, and this user may not open it for reading and writing."""
+    gpus = _gpu_nodes(nodes)
+    some = any(_open(nodes.nodes[path]) for path in gpus)
     for path, node in nodes.nodes.items():
-        if isinstance(node, DeviceNode) and not (node.readable and node.writable):
-            yield Finding(
-                Subject("device_node", path, path),
-                evidence=[
-                    Evidence(path, f"mode {node.mode:04o}, owner {node.uid}:{node.gid}; this user is {machine.uid}")
-                ],
-                mode=f"{node.mode:04o}",
-                gid=node.gid,
-                uid=machine.uid,
-            )
+        if not isinstance(node, DeviceNode) or _open(node):
+            continue
+        barred = _barred(node, machine.uid)
+        if barred and (path in gpus if some else not machine.container):
+            continue  # another job's GPU; or a job without GPUs, which is told of elsewhere
+        said = f"mode {node.mode:04o}, owner {node.uid}:{node.gid}; this user is {machine.uid}"
+        yield Finding(
+            Subject("device_node", path, path),
+            severity=Severity.INFO if some and path in gpus else None,  # schedulers also allot by owner and mode
+            confidence=Confidence.LIKELY if barred else Confidence.CERTAIN,
+            evidence=[Evidence(path, f"{said}; {BARRED}" if barred else said)],
+            mode=f"{node.mode:04o}",
+            gid=node.gid,
+            uid=machine.uid,
+            action="cgroup" if barred else "mode",
+        )

@@ -14,6 +14,7 @@ from gpudoctor.finding import NODE, Confidence, Evidence, Finding
 from gpudoctor.knowledge import table
 from gpudoctor.unread import Unread
 from gpudoctor_checks.gpu_models import PACK
+from gpudoctor_checks.passthrough import PASSED_THROUGH
 
 A100_SWITCH = 0x1AF1
 STARTING_SECONDS = 300.0  # after boot it may still be training links
@@ -51,7 +52,7 @@ def fabric_not_set_up(
 def _needed_unseen(manager: FabricManager, fabrics: tuple[GpuFabric, ...], inventory: Inventory) -> bool:
     """A100 knows no fabric state: there the switches alone say that a fabric manager is needed."""
     switches = [inventory.devices[bus_id] for bus_id in manager.switches if bus_id in inventory.devices]
-    ours = [s for s in switches if s.get("driver") not in ("vfio-pci", "pci-stub")]
+    ours = [s for s in switches if s.get("driver") not in PASSED_THROUGH]
     unknown = [f for f in fabrics if isinstance(f.reading("state"), Unread) or f.state == "not_supported"]
     return any(switch.device_id == A100_SWITCH for switch in ours) and len(unknown) == len(fabrics)
 
@@ -103,8 +104,13 @@ def fabric_stuck(fabric: GpuFabric, manager: FabricManager, machine: Machine) ->
     """A fabric manager runs, or its work is done, and this GPU still has no fabric."""
     failed = fabric.state == "completed" and fabric.status != 0
     early = machine.now - machine.get("booted", 0.0) < STARTING_SECONDS
-    stuck = fabric.state in NOT_READY and manager.get("running") and not early
+    unseen = isinstance(manager.reading("running"), Unread)  # a container, or a user who sees no daemons
+    stuck = fabric.state in NOT_READY and (unseen or manager.running) and not early
     if failed or stuck:
         yield Finding(
-            fabric.subject, evidence=fabric.seen("state", "status"), state=fabric.state, status=fabric.get("status")
+            fabric.subject,
+            confidence=Confidence.LIKELY if unseen and not failed else Confidence.CERTAIN,
+            evidence=fabric.seen("state", "status"),
+            state=fabric.state,
+            status=fabric.get("status"),
         )

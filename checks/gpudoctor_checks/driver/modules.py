@@ -12,9 +12,9 @@ from gpudoctor.finding import NODE, Confidence, Finding
 from gpudoctor.knowledge import table
 from gpudoctor.unread import Unread
 from gpudoctor_checks.gpu_models import PACK, generation_of
+from gpudoctor_checks.passthrough import PASSED_THROUGH
 
 NVIDIA = 0x10DE
-PASSED_THROUGH = ("vfio-pci", "pci-stub", "xen-pciback", "nvgrace_gpu_vfio_pci")
 
 
 def nvidia_gpus(inventory: Inventory) -> list[PciDevice]:

@@ -9,9 +9,9 @@ from gpudoctor.facts.driver import DriverGpu
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.finding import Finding
 from gpudoctor.unread import Unread
+from gpudoctor_checks.passthrough import PASSED_THROUGH
 
 CODES = {"gpu": "GPU_FELL_OFF_BUS", "nvswitch": "NVSWITCH_FELL_OFF_BUS"}
-PASSED_THROUGH = ("vfio-pci", "pci-stub", "xen-pciback")  # a guest that resets its device makes it silent for a while
 
 
 @check("GPU_FELL_OFF_BUS", "NVSWITCH_FELL_OFF_BUS")
@@ -21,7 +21,7 @@ def silent_on_the_bus(inventory: Inventory) -> Iterator[Finding]:
     gaps = []
     for device in devices.values():
         if device.kind not in CODES or device.get("driver") in PASSED_THROUGH:
-            continue
+            continue  # a guest that resets its device makes it silent for a while
         gone = device.reading("config_gone")
         if isinstance(gone, Unread):
             gaps.append(gone)

@@ -10,9 +10,9 @@ from gpudoctor.facts.kernel_log import KernelLog, KernelRecord
 from gpudoctor.facts.pci import Inventory, PciDevice, gpu_subject
 from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Occurrence, Subject
 from gpudoctor.unread import Unread
+from gpudoctor_checks.passthrough import PASSED_THROUGH
 
 NVIDIA = 0x10DE
-PASSED_THROUGH = ("vfio-pci", "pci-stub", "xen-pciback")
 NEAR = 12  # lines of the driver's advice that follow its complaint
 _NOUVEAU = re.compile(r"nouveau (?P<bus_id>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]): ")
 _FRAMEBUFFER = re.compile(r"(?P<driver>nvidiafb|rivafb|rivatv)(?: [0-9a-f:.]{7,12})?: ")
