@@ -190,3 +190,13 @@ def test_a_log_that_cannot_be_read_is_not_a_well_node(kmsg: Any) -> None:
 def test_an_empty_journal_is_not_a_well_node() -> None:
     gap = kernel_log(node(held={("run", " ".join(JOURNAL)): Output(0, b"-- No entries --\n", b"")}), machine())
     assert isinstance(gap, Unread)
+
+
+def test_prefix_of_dmesg_for_humans_and_of_talos_is_no_message() -> None:
+    human = b"[Oct25 10:22] Linux version 6.17.5\n[  +1.004813] NVRM: Xid (PCI:0000:61:00): 45, pid=7, name=a, Ch 1\n"
+    assert [r.text[:4] for r in parse_kernel_log(human, source="dmesg -H").records] == ["Linu", "NVRM"]
+    talos = b"192.0.2.7: kern: warning: [2026-04-22T21:27:51.291660856Z]: NVRM: Xid (PCI:0000:61:00): 45, pid=7\n"
+    record = parse_kernel_log(talos, source="talos").records[0]
+    assert record.text.startswith("NVRM: Xid")
+    assert record.at is not None
+    assert record.at > 1e9

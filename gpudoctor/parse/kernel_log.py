@@ -39,7 +39,7 @@ WORDS = (
     # a kernel in trouble
     *(
         "hung_task",
-        "blocked for more than",
+        "INFO: task ",
         "lockup",
         "rcu_",
         "rcu:",
@@ -55,8 +55,10 @@ WORDS = (
     # network and storage that GPU jobs hang on
     *("mlx5", "bnxt", "ib_", "nvme", "NETDEV WATCHDOG", "link is not ready", "No space left", "peermem"),
     *("fb0", "fbcon", "simpledrm", "efifb", "fabricmanager", "imex"),
+    *("-- Reboot --", "-- Boot "),
 )
 _WORDS = tuple(word.encode() for word in WORDS)
+_BOOT = re.compile(r"Linux version |-- (?:Reboot|Boot [0-9a-f]{32}) ?--$")  # the latter two: journalctl, between boots
 _LOAD = re.compile(r"NVRM: loading NVIDIA UNIX .*?\s(?P<version>\d{3,4}\.\d{2,3}(?:\.\d{2,3})?)\b")
 KEPT_AT_EACH_END = 50_000
 RESTART_SECONDS = 60.0
@@ -128,7 +130,7 @@ class _Reading(msgspec.Struct):
         """The kernel's first line, or its clock starting over (lines of one moment may swap, by far less)."""
         last = self.last_monotonic
         self.last_monotonic = line.monotonic if line.monotonic is not None else last
-        if line.message.startswith("Linux version "):
+        if _BOOT.match(line.message):
             return self.records.count > 0
         return (
             last is not None

@@ -21,7 +21,7 @@ _CLOCK = r"\d\d:\d\d:\d\d"
 
 _ISO = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?:[.,]\d{{1,9}})?(?: ?(?:Z|UTC|[+-]\d\d:?\d\d))?"
 _FACILITY = r"kern|user|mail|daemon|auth|syslog|lpr|news|local\d"
-_LEVEL = "emerg|alert|crit|err|warn|notice|info|debug"
+_LEVEL = "emerg|alert|crit|err|warn(?:ing)?|notice|info|debug"
 
 _PREFIX = re.compile(
     r"[\s>*`]*(?:"
@@ -29,6 +29,8 @@ _PREFIX = re.compile(
     rf"|\[(?P<ctime>{_DAYNAME} {_MONTH} +\d{{1,2}} {_CLOCK} \d{{4}})\] ?"
     r"|\[ *(?P<mono>\d{1,10}\.\d{1,9})(?:@\d+)?\] ?"
     r"|\[ *[TC]\d{1,9}\] ?"
+    rf"|\[(?: *\+\d{{1,7}}\.\d{{1,9}}|{_MONTH} ?\d{{1,2}} \d\d:\d\d)\] ?"  # dmesg -H: its clock needs the lines between
+    r"|\d{1,3}(?:\.\d{1,3}){3}: (?=kern *:)"  # talosctl dmesg
     rf"|(?:{_DAYNAME},? )?\[?(?P<iso>{_ISO})\]?(?=[ \t:]|$)[ \t:]?"
     rf"|(?P<bsd>(?:{_DAYNAME} )?{_MONTH} {{1,2}}\d{{1,2}} (?:\d{{4}} )?{_CLOCK}(?:\.\d{{1,9}})?) "
     r"|(?P<unix>1\d{9}\.\d{1,9}) "

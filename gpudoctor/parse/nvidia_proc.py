@@ -32,8 +32,3 @@ def version_in_name(file: str) -> str | None:
     """`/usr/lib64/libcuda.so.580.159.04` -> `580.159.04`; None for `libcuda.so.1` and `libcuda.so.1.1`."""
     version = file.rpartition(".so.")[2]
     return version if _VERSION.fullmatch(version) else None
-
-
-def version_key(version: str) -> tuple[int, ...]:
-    """For comparison: `535.54.03` < `535.161.08`. Empty where there is no number."""
-    return tuple(int(part) for part in re.findall(r"\d{1,9}", version.partition("-")[0])[:4])

@@ -16,7 +16,7 @@ ANCHORS = (
     "Killed process",
     "Kill process",
     "killed as a result of limit of",
-    "blocked for more than",
+    "INFO: task ",
     "soft lockup",
     "hard LOCKUP",
     "[nvidia",
@@ -28,12 +28,13 @@ TRACE_LINES = 60
 TRACE_SECONDS = 2.0
 
 _KILLED = re.compile(
-    r"Killed process (?P<pid>\d{1,10}) \((?P<process>[^)]{0,64})\)(?:.{0,80}? anon-rss:(?P<anon>\d{1,15})kB)?"
+    r"Killed process (?P<pid>\d{1,10}) \((?P<process>.{0,64}?)\)(?=[ ,]|$)(?:.{0,80}? anon-rss:(?P<anon>\d{1,15})kB)?"
     r"(?:.{0,40}?shmem-rss:(?P<shmem>\d{1,15})kB)?"
 )
 _LIMIT = re.compile(r"Task in \S{1,400} killed as a result of limit of (?P<cgroup>\S{1,400})")
 _HUNG = re.compile(
-    r"INFO: task (?P<process>.{1,64}):(?P<pid>\d{1,10}) blocked for more than (?P<seconds>\d{1,6}) seconds"
+    r"INFO: task (?P<process>.{1,64}):(?P<pid>\d{1,10}) blocked (?:in I/O wait )?for more than "
+    r"(?P<seconds>\d{1,6}) seconds"
 )
 _SOFT = re.compile(
     r"BUG: soft lockup - CPU#(?P<cpu>\d{1,5}) stuck for (?P<seconds>\d{1,6})s! "
@@ -66,7 +67,7 @@ def oom_kills(records: Iterable[KernelRecord]) -> Iterator[OomKill]:
 def stalls(records: Sequence[KernelRecord]) -> Iterator[Stall]:
     for i, record in enumerate(records):
         text = record.text
-        if "blocked for more" in text and (found := _HUNG.search(text)):
+        if "INFO: task " in text and (found := _HUNG.search(text)):
             module, traced = _trace(records, i)
             pid, seconds = int(found["pid"]), int(found["seconds"])
             yield Stall(record, "hung task", found["process"], pid, None, seconds, module, traced)
