@@ -48,9 +48,19 @@ def test_no_text_breaks_the_loader(text: str) -> None:
     assert load(dump(loaded)).surfaces.keys() == loaded.surfaces.keys()
 
 
-@pytest.mark.parametrize("broken", ["", "gpudoctor-node 99", "gpudoctor-node 1\nplatform linux"])
-def test_what_is_no_recording_is_refused(broken: str) -> None:
-    with pytest.raises(MalformedArchive):
+@pytest.mark.parametrize(
+    ("broken", "why"),
+    [
+        ("", "is no recording"),
+        ("gpudoctor-node 99", "of version 99"),
+        ("gpudoctor-node 1\nplatform linux", "lacks uid"),
+        ("gpudoctor-node 1\nplatform linux\nuid 0\ntime nan", "broken header"),
+        ("gpudoctor-node 1\nplatform linux\nuid 0\ntime 1e300", "broken header"),
+        ("gpudoctor-node 1\nplatform linux\nuid 0\ntime 0\n== unread file /x lazy\n[]", "unknown gap 'lazy'"),
+    ],
+)
+def test_what_is_no_recording_is_refused(broken: str, why: str) -> None:
+    with pytest.raises(MalformedArchive, match=why):
         load(broken)
 
 

@@ -31,6 +31,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Literal, cast
 
 from gpudoctor.node.surface import Output, Stat
@@ -102,9 +103,14 @@ def load(text: str) -> Archive:
 
 def _header(lines: list[str]) -> Archive:
     held = dict(line.split(" ", 1) for line in lines if " " in line)
+    for name in ("platform", "uid", "time"):
+        if name not in held:
+            raise MalformedArchive(f"has a broken header: it lacks {name}")
     try:
-        return Archive(held["platform"], int(held["uid"]), float(held["time"]), held.get("redacted") == "yes")
-    except (KeyError, ValueError) as error:
+        seconds = float(held["time"])
+        datetime.fromtimestamp(seconds, timezone.utc)  # also refuses nan, inf and years beyond 9999
+        return Archive(held["platform"], int(held["uid"]), seconds, held.get("redacted") == "yes")
+    except (ValueError, OverflowError, OSError) as error:
         raise MalformedArchive(f"has a broken header: {error}") from error
 
 
@@ -150,6 +156,8 @@ def parse_section(head: str, body: Sequence[str] = ()) -> tuple[Key, Reading[Any
         key, _, gap = rest.rpartition(" ")
         if verb not in VERBS or not key:
             raise ValueError(f"unknown surface {head[:60]!r}")
+        if gap.upper() not in Gap.__members__:
+            raise ValueError(f"unknown gap {gap[:60]!r}")
         where, detail, remedy = json.loads(body[0] if body else "")
         return (cast(Verb, verb), key), Unread(Gap[gap.upper()], where, detail, remedy)
     shape = _SHAPES[verb].fullmatch(rest) if verb in _SHAPES else None
