@@ -37,11 +37,6 @@ def line_checks(rows: Mapping[str, Row], layer: Layer) -> tuple[Check, ...]:
     return tuple(_check(code, row.lines, layer) for code, row in rows.items() if row.lines)
 
 
-def anchors(rows: Mapping[str, Row]) -> frozenset[str]:
-    """The literals without which no row's line can match: what a reader of a long log must keep."""
-    return frozenset(line.anchor for row in rows.values() for line in row.lines)
-
-
 def _check(code: str, patterns: tuple[LinePattern, ...], layer: Layer) -> Check:
     def known_lines(
         log: KernelLog, inventory: Inventory, recoveries: tuple[GpuRecovery, ...] | None

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gpudoctor.parse.bus_id import bus_ids_on_path, normal_bus_id
 from gpudoctor.parse.ld_cache import MAGIC, cached_libraries
-from gpudoctor.parse.nvidia_proc import information, module_banner, version_in_name, version_key
+from gpudoctor.parse.nvidia_proc import information, module_banner, version_in_name
 
 
 @pytest.mark.parametrize(
@@ -49,10 +49,6 @@ def test_the_path_runs_from_the_root_port_down() -> None:
 )
 def test_every_form_of_the_banner(line: str, version: str, is_open: bool) -> None:
     assert module_banner(f"NVRM version: {line}\nGCC version:  gcc version 13.3.0\n") == (version, is_open)
-
-
-def test_versions_order_by_their_parts() -> None:
-    assert version_key("535.54.03") < version_key("535.161.08") < version_key("570.158.01-1")
 
 
 @pytest.mark.parametrize(
@@ -108,7 +104,7 @@ def test_no_text_breaks_the_parsers(text: str) -> None:
     assert all(normal_bus_id(each) == each for each in bus_ids_on_path(text))
     assert module_banner(text) is None or module_banner(text)
     assert isinstance(information(text), dict)
-    assert version_in_name(text) is None or version_key(text) is not None
+    assert (version_in_name(text) or "0").replace(".", "").isdecimal()
     assert decode_gpu_name(text) is None or text.strip()
 
 

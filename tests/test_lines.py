@@ -18,7 +18,7 @@ from gpudoctor.facts.pci import Inventory
 from gpudoctor.finding import Finding
 from gpudoctor.knowledge import LinePattern
 from gpudoctor.layer import Layer
-from gpudoctor.lines import anchors, findings, line_checks, match
+from gpudoctor.lines import findings, line_checks, match
 from gpudoctor.unread import Gap, Unread, hold
 
 LONGEST = 16384  # what the kernel log's reader keeps of a line
@@ -112,7 +112,6 @@ def test_a_check_for_each_row_with_lines() -> None:
     checks = line_checks(rows, Layer.KERNEL)
     assert {check.name for check in checks} == set(rows)
     assert {check.layer for check in checks} == {Layer.KERNEL}
-    assert {line.anchor for row in rows.values() for line in row.lines} == anchors(rows)
 
 
 @pytest.mark.parametrize("name", patterns())

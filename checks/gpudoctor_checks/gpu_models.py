@@ -35,12 +35,6 @@ def decode_gpu_name(name: str) -> GpuModel | None:
     return None
 
 
-def model_of_device(device_id: int) -> GpuModel | None:
-    """None also where two models share the id."""
-    found = [row for row in table(PACK, "gpus")["models"] if device_id in row["device_ids"]]
-    return _model(found[0]) if len(found) == 1 else None
-
-
 def generation_of(device_id: int) -> str | None:
     """Of an NVIDIA device id; Grace Hopper apart from Hopper, since it takes only the open module."""
     generations = table(PACK, "device_ids")["generations"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Iterable
 from io import StringIO
 from typing import IO
@@ -113,7 +112,3 @@ def _takes_glyphs(stream: IO[str] | None) -> bool:
     except (LookupError, UnicodeEncodeError):
         return False
     return True
-
-
-def stdout_screen(*, ascii_only: bool = False, no_color: bool = False) -> Screen:
-    return Screen.of(sys.stdout, ascii_only=ascii_only, no_color=no_color)
