@@ -159,8 +159,12 @@ def _exit_code(
 ) -> int:
     if worst is not None and worst >= fail_on:
         return 1
+    return 3 if unexamined(layers, require) else 0
+
+
+def unexamined(layers: Sequence[LayerVerdict], require: Sequence[Layer]) -> tuple[str, ...]:
     examined = {v.layer for v in layers if v.clear or v.found}
-    return 3 if any(str(layer) not in examined for layer in require) else 0
+    return tuple(str(layer) for layer in require if str(layer) not in examined)
 
 
 def _verdict(worst: Severity | None, clear: int, could_not_tell: int) -> Verdict:

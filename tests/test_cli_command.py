@@ -67,6 +67,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str, code: int = 2) 
         (["scan", "--node", "/"], "cannot read /: Is a directory"),
         (["scan", "-o", "/nowhere/report"], "cannot write /nowhere/report: there is no directory /nowhere"),
         (["scan", "-o", "/"], "cannot write /: it is a directory"),
+        (["scan", "-o", ""], "the name of the file to write is empty"),
+        (["scan", "--layer", ""], "--layer names nothing"),
+        (["scan", "--check", " ,"], "--check names nothing"),
         (["record", "/nowhere/out.node"], "cannot write /nowhere/out.node: there is no directory /nowhere"),
     ],
 )
@@ -150,6 +153,13 @@ def test_json_to_a_file_and_nothing_to_stdout(
     assert capsys.readouterr().out == ""
     assert (report["exit_code"], report["host"], report["source"]["name"]) == (code, "gpu-a17", "a.node")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.node", "report.json"]
+
+
+def test_a_required_layer_that_nothing_examines_is_named(capsys: pytest.CaptureFixture[str], recording: Path) -> None:
+    assert run(["scan", "--node", str(recording), "--layer", "pcie", "--require", "pcie,serving"]) == 3
+    said = capsys.readouterr()
+    assert said.err == "gpudoctor: --require pcie,serving: no check could examine it\n"
+    assert "No check of this version belongs to the layers" in said.out
 
 
 def test_facts_name_what_is_unread_and_why(capsys: pytest.CaptureFixture[str], recording: Path) -> None:

@@ -35,6 +35,7 @@ def catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Catalog:
         ("7", "ZAP_7"),
         ("host cursed", "HOST_CURSED"),
         ("ZAP_*", "ZAP_*"),
+        ("zap", "ZAP_*"),
         ("xyz 7", None),
         ("NVIDIA A100", None),
     ],

@@ -31,6 +31,7 @@ Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", he
 Ascii = Annotated[bool, typer.Option("--ascii", help="No box drawing and no glyphs beyond ASCII.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colour; so does the environment's NO_COLOR.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but what is found.")]
+Silent = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing, unless it fails.")]
 
 
 def _layers(incomplete: str) -> list[str]:
@@ -111,13 +112,13 @@ def scan(
     chosen = options.one_of("format", format, FORMATS)
     require_writable(output)
     wish = options.Wish(
-        layers=options.layers(layer or ()),
-        checks=options.codes(check or ()),
-        skip=options.codes(skip or ()),
-        gpus=options.split(gpu or ()),
+        layers=options.layers("--layer", layer or ()),
+        checks=options.codes("--check", check or ()),
+        skip=options.codes("--skip", skip or ()),
+        gpus=options.split("--gpu", gpu or ()),
         since_seconds=options.since(since),
         fail_on=options.severity(fail_on),
-        require=options.layers(require or ()),
+        require=options.layers("--require", require or ()),
         timeout_seconds=options.duration("--timeout", timeout),
     )
     with patient(
@@ -130,6 +131,7 @@ def scan(
     ) as examined:
         from gpudoctor.cli.scanning import collecting
         from gpudoctor.cli.scanning import scan as examine
+        from gpudoctor.report import unexamined
 
         facts_of = collecting(examined, wish, began=began)
         load_renderer(chosen)
@@ -137,6 +139,8 @@ def scan(
         look = Look(ascii, no_color, to_file=output is not None)
         text = report_text(report, chosen, look, verbosity=verbose, quiet=quiet)
     deliver(text, output)
+    if missed := unexamined(report.layers, wish.require):
+        say(f"--require {','.join(missed)}: no check could examine it")
     return report.exit_code
 
 
@@ -146,7 +150,7 @@ def record(
     redact: Annotated[bool, typer.Option("--redact/--no-redact", help="Leave out serials, names, addresses.")] = True,
     root: Root = "/",
     timeout: Timeout = "20",
-    quiet: Quiet = False,
+    quiet: Silent = False,
 ) -> int:
     """Write down all that a scan reads, failures too, in one text file that anyone can examine.
 
@@ -222,7 +226,7 @@ def checks(
 ) -> int:
     """Everything that a scan looks for, by layer."""
     chosen = options.one_of("format", format, LISTS)
-    wanted = options.layers(layer or ())
+    wanted = options.layers("--layer", layer or ())
     from gpudoctor.cli import listing
 
     if write_docs is not None:

@@ -11,6 +11,7 @@ from gpudoctor.facts.nvml import Nvml
 from gpudoctor.facts.pci import Inventory, PciDevice
 from gpudoctor.node.surface import Node
 from gpudoctor.report import Gpu, Machine
+from gpudoctor.unread import Gap, Unread
 
 FACTS: frozenset[type[Fact]] = frozenset({MachineFact, Nvml, NvidiaDriver, GpuFact, AmdGpu, PciDevice, Inventory})
 
@@ -54,4 +55,6 @@ def _gpus(facts: Facts) -> tuple[Gpu, ...] | None:
     for device in devices if isinstance(devices, tuple) else ():
         if device.get("kind") == "gpu":
             made.setdefault(device.bus_id, Gpu(None, device.bus_id, None, None))
+    if not made and isinstance(answering, Unread) and answering.gap is Gap.TIMED_OUT:
+        return None  # a bus that shows none is no proof: WSL2, a container without sysfs
     return tuple(made.values())

@@ -33,7 +33,7 @@ def explained(words: str, catalog: Catalog, form: str, look: Look) -> str:
 
 
 def code_of(words: str, catalog: Catalog) -> str | None:
-    """`xid 79`, `XID-79`, `79`: the family that has such a code; of several, the shortest name."""
+    """`xid 79`, `XID-79`, `79`: the family that has such a code, of several the shortest name; `xid`: the family."""
     match = _NUMBERED.fullmatch(words.strip().upper())
     if match is not None:
         families = sorted((name for layer in Layer for name in catalog.families(layer)), key=len)
@@ -42,4 +42,4 @@ def code_of(words: str, catalog: Catalog) -> str | None:
         if numbered is not None:
             return numbered
     asked = re.sub(r"[\s-]+", "_", words.strip().upper())
-    return asked if catalog.known(asked) else None
+    return next((code for code in (asked, f"{asked.rstrip('_*')}_*") if catalog.known(code)), None)

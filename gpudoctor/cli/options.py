@@ -40,18 +40,21 @@ def one_of(what: str, given: str, known: Sequence[str]) -> str:
     return given.lower()
 
 
-def split(given: Collection[str]) -> tuple[str, ...]:
-    """`--layer kernel,driver` is `--layer kernel --layer driver`."""
-    return tuple(dict.fromkeys(name.strip() for each in given for name in each.split(",") if name.strip()))
+def split(option: str, given: Collection[str]) -> tuple[str, ...]:
+    """`--layer kernel,driver` is `--layer kernel --layer driver`. An empty `--layer "$UNSET"` is not all of them."""
+    names = tuple(dict.fromkeys(name.strip() for each in given for name in each.split(",") if name.strip()))
+    if given and not names:
+        raise Refusal(f"{option} names nothing")
+    return names
 
 
-def codes(given: Collection[str]) -> tuple[str, ...]:
-    return tuple(name.upper() for name in split(given))
+def codes(option: str, given: Collection[str]) -> tuple[str, ...]:
+    return tuple(name.upper() for name in split(option, given))
 
 
-def layers(given: Collection[str]) -> tuple[Layer, ...]:
+def layers(option: str, given: Collection[str]) -> tuple[Layer, ...]:
     names = [str(layer) for layer in Layer]
-    return tuple(Layer(one_of("layer", name, names)) for name in split(given))
+    return tuple(Layer(one_of("layer", name, names)) for name in split(option, given))
 
 
 def severity(given: str) -> Severity:

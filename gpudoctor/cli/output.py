@@ -16,7 +16,9 @@ def require_writable(target: str | None) -> None:
     """Raises Refusal before the work is done for nothing."""
     if target in (None, "-"):
         return
-    path = Path(os.path.realpath(str(target)))
+    if not target:
+        raise Refusal("the name of the file to write is empty")
+    path = Path(os.path.realpath(target))
     if path.is_dir():
         raise Refusal(f"cannot write {target}: it is a directory")
     if not path.parent.is_dir():

@@ -62,6 +62,8 @@ def note(report: Report) -> str:
             f"This is {name}. Windows owns the GPU and its kernel driver: the kernel log, the PCI bus and the driver's "
             "modules are out of reach from here; what NVML answers is examined."
         )
+    if not report.layers:
+        return "No check of this version belongs to the layers and codes that were asked for; see: gpudoctor checks"
     if machine.gpus == () and not report.findings:
         return "There is no GPU on this node: none on the PCI bus and none that NVML lists. The rest was checked."
     return ""
