@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from gpudoctor.examine import Found
-from gpudoctor.finding import Finding
+from gpudoctor.finding import Finding, Severity
 
 SLACK_SECONDS = 1.0  # lines of one event are logged out of order by about this much
 
@@ -51,6 +51,8 @@ def explains(cause: Found, symptom: Found) -> bool:
         return False
     if not cause.finding.subject.related(symptom.finding.subject):
         return False
+    if cause.severity is Severity.INFO and symptom.severity >= Severity.ERROR:
+        return False  # what is no fault by itself broke nothing
     causes, symptoms = cause.finding.occurrences, symptom.finding.occurrences
     if not causes or not symptoms:
         return True

@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpudoctor.facts.kernel_log import KernelRecord
+from gpudoctor.catalog import Catalog
+from gpudoctor.collect.collector import collect
+from gpudoctor.diagnosis import diagnose
+from gpudoctor.examine import examine
+from gpudoctor.facts.kernel_log import KernelLog, KernelRecord
+from gpudoctor.layer import Layer
+from gpudoctor.node.archive import Archive
+from gpudoctor.node.recorded import RecordedNode
 from gpudoctor.parse import aer, iommu, machine_check, stalls
+from gpudoctor.parse.kernel_log import parse_kernel_log
 
 WORDS = (
     *aer.ANCHORS,
@@ -205,3 +213,19 @@ INFO: task bare:6122 blocked for more than 122 seconds.
         ("python3", "nvidia", True),
         ("bare", None, False),
     ]
+
+
+def test_a_task_hangs_for_the_gpu_whose_firmware_is_silent() -> None:
+    text = (
+        b"[  100.0] NVRM: Xid (PCI:0000:61:00): 119, pid=9, name=a, Timeout after 6s of waiting for RPC response from "
+        b"GPU0 GSP! Expected function 76 (GSP_RM_CONTROL) (0x20801702 0x4).\n"
+        b"[  230.0] INFO: task nvidia-smi:99 blocked for more than 120 seconds.\n"
+        b"[  230.0] Call Trace:\n[  230.0]  os_acquire_mutex+0x3b/0x50 [nvidia]\n"
+    )
+    catalog = Catalog.installed()
+    checks = catalog.checks([Layer.KERNEL])
+    given = {KernelLog: parse_kernel_log(text, source="dmesg.txt")}
+    facts = collect(RecordedNode(Archive(), "none"), {k for c in checks for k in c.facts}, seconds=10, given=given)
+    told = diagnose(examine(facts, checks, catalog.knowledge).found)
+    assert [told.findings[i].code for i in told.roots] == ["GSP_TIMEOUT"]
+    assert "HUNG_TASK" in [f.code for f in told.findings]

@@ -130,6 +130,20 @@ def test_only_the_events_that_stand_on_their_own_are_told() -> None:
     assert (values["processes"], values["count"], values["consequences"]) == (("b (pid 478)",), 1, 1)
 
 
+def test_the_other_ranks_of_a_job_end_with_the_gpu_that_failed() -> None:
+    lost = "[  100.0] NVRM: Xid (PCI:0000:18:00): 79, pid='<unknown>', name=<unknown>, GPU has fallen off the bus.\n"
+    ended = "[  {}] NVRM: Xid (PCI:0000:19:00): 45, pid=11, name=python3, Ch 00000008\n"
+    assert [f.code for f in _roots(lost + ended.format("103.0"))] == ["XID_79"]
+    assert [f.code for f in _roots(lost + ended.format("903.0"))] == ["XID_79", "XID_45"]
+    repaired = "[  100.0] NVRM: Xid (PCI:0000:18:00): 63, pid='<unknown>', name=<unknown>, Row Remapper: New row\n"
+    assert "XID_45" in [f.code for f in _roots(repaired + ended.format("103.0"))]
+
+
+def _roots(text: str) -> list[Found]:
+    told = diagnosis(text)
+    return [told.findings[i] for i in told.roots]
+
+
 def test_an_overwritten_ring_without_xids_is_not_clear() -> None:
     checks = [check for check in catalog().checks([Layer.KERNEL]) if check.name == "XID_*"]
     log = parse_kernel_log(b"3,9000,81233402111,-;NVRM: late\n", source="/dev/kmsg")

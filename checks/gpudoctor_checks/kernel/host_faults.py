@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from gpudoctor.check import check
 from gpudoctor.facts.kernel_events import KernelEvents, MachineCheck, OomKill, Stall
+from gpudoctor.facts.kernel_log import KernelLog
+from gpudoctor.facts.pci import Inventory, PciDevice
 from gpudoctor.finding import NODE, Confidence, Finding, Occurrence, Severity, Subject
 from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.kernel.pcie_errors import occurrences
@@ -86,9 +88,11 @@ def oom_kill(events: KernelEvents) -> Iterator[Finding]:
 
 
 @check("HUNG_TASK")
-def hung_task(events: KernelEvents) -> Iterator[Finding]:
+def hung_task(events: KernelEvents, log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
     """Tasks that wait in the kernel inside a GPU driver. Tasks that wait elsewhere are not ours."""
     hung = [stall for stall in events.stalls if stall.kind == "hung task"]
+    devices: dict[str, PciDevice] = inventory.get("devices", {})
+    gpus = sorted({d.bus_id for d in devices.values() if d.kind == "gpu"} | {e.bus_id for e in log.xids})
     names: dict[str, list[Stall]] = defaultdict(list)
     for stall in hung:
         if stall.module:
@@ -96,7 +100,7 @@ def hung_task(events: KernelEvents) -> Iterator[Finding]:
     for process, own in names.items():
         pids = sorted({str(stall.pid) for stall in own})
         yield Finding(
-            Subject("process", process, f"{process} (pid {', '.join(pids[:4])})", tuple(pids)),
+            Subject("process", process, f"{process} (pid {', '.join(pids[:4])})", (*pids, *gpus)),
             evidence=events.evidence(tuple(stall.record for stall in own)),
             occurrences=occurrences(stall.record for stall in own),
             process=process,

@@ -16,6 +16,7 @@ from gpudoctor.unread import Unread
 
 SLACK_SECONDS = 1.0  # lines of one event are logged out of order by about this much
 PROBE_SECONDS = 10.0  # the module probes its GPUs before it prints its load line
+PREEMPTIVE_REMOVAL, RETIREMENT = 45, 63
 ONE_EVENT_SECONDS = 1.0  # Xid 13 comes as up to four lines, of which only the last names the process
 
 
@@ -117,6 +118,7 @@ class Causes(msgspec.Struct):
     """When causes happened, by place and by process: asked once for each event of a storm."""
 
     hardware: dict[str, list[float]] = msgspec.field(default_factory=lambda: defaultdict(list))  # bus id
+    grave: dict[str, list[float]] = msgspec.field(default_factory=lambda: defaultdict(list))  # those that end a job
     application: dict[tuple[str, int | None], list[float]] = msgspec.field(default_factory=lambda: defaultdict(list))
     places: dict[int, set[str]] = msgspec.field(default_factory=lambda: defaultdict(set))  # pid -> GPUs it was seen on
 
@@ -133,7 +135,9 @@ def causes_of(xid: int, past: History, also: Iterable[int] = ()) -> Causes:
             causes.application[seen.event.bus_id, seen.pid].append(seen.at)
         else:
             causes.hardware[seen.event.bus_id].append(seen.at)
-    for times in (*causes.hardware.values(), *causes.application.values()):
+            if seen.event.xid != RETIREMENT:
+                causes.grave[seen.event.bus_id].append(seen.at)
+    for times in (*causes.hardware.values(), *causes.grave.values(), *causes.application.values()):
         times.sort()
     return causes
 
@@ -159,6 +163,8 @@ def _places(seen: Seen, causes: Causes, within: float) -> set[str]:
     here = seen.event.bus_id
     reach = {here} if seen.pid is None else {here, *causes.places[seen.pid]}
     found = {bus for bus in reach if _happened(causes.hardware.get(bus), seen.at, within)}
+    if seen.event.xid == PREEMPTIVE_REMOVAL:  # the other ranks of a job whose GPU failed are ended too
+        found |= {bus for bus, times in causes.grave.items() if _happened(times, seen.at, within)}
     for bus in reach:
         pids = {pid for at_bus, pid in causes.application if at_bus == bus} if seen.pid is None else {seen.pid, None}
         if any(_happened(causes.application.get((bus, pid)), seen.at, within) for pid in pids):
