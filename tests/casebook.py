@@ -10,6 +10,7 @@ A case is a folder under tests/cases with a case.yaml:
     dirs: {PATH: [names], ...}
     links: {PATH: target, ...}
     stats: {PATH: "char 0666 0:0 195:0 rw", ...}
+    run: {"COMMAND LINE": what it printed, ...}
     nvml: {"nvmlDeviceGetName(gpu 0)": value, ...}
     unread: {"file PATH": denied, "nvml CALL": unsupported, "nvml CALL": "malformed NVML_ERROR_UNKNOWN", ...}
     expect: [{code: XID_31, subject: "0000:00:06.0", severity: warning}, ...]   # subject, severity optional
@@ -34,6 +35,7 @@ from gpudoctor.facts.fact import Facts
 from gpudoctor.finding import Severity
 from gpudoctor.node import archive
 from gpudoctor.node.recorded import RecordedNode
+from gpudoctor.node.surface import Output
 from gpudoctor.unread import Gap, Unread
 
 HERE = Path(__file__).parent
@@ -79,6 +81,8 @@ def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
     for path, shown in (case.get("stats") or {}).items():
         absent = Unread(Gap.ABSENT, path, "No such file")
         changed["stat", path] = archive.parse_section(f"stat {path} {shown}")[1] if shown is not None else absent
+    for command, printed in (case.get("run") or {}).items():
+        changed["run", command] = Output(0, printed.encode(), b"")
     for call, value in (case.get("nvml") or {}).items():
         changed["nvml", call] = value
     for surface, gap in (case.get("unread") or {}).items():

@@ -18,7 +18,9 @@ _HYPERVISOR_VENDORS = re.compile(
     re.IGNORECASE,
 )
 _CONTAINER_CGROUP = re.compile(rb"docker|kubepods|containerd|libpod|crio|lxc|/garden/|buildkit")
-_CONTAINER_ROOT = re.compile(rb" / / \S+ (?:.* )?- overlay \S+ \S*(?:docker|container|kubelet|podman|crio|buildkit)")
+_CONTAINER_ROOT = re.compile(
+    rb" / / \S+ (?:.* )?- overlay \S+ \S*(?:docker|container|kubelet|podman|crio|buildkit|apptainer|singularity|enroot)"
+)
 
 
 @collector

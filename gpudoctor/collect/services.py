@@ -16,7 +16,9 @@ from gpudoctor.unread import Gap, Reading, Unread, hold, known
 
 COMM_LENGTH = 15  # the kernel cuts names there: nv-fabricmanage
 LOG = "/var/log/fabricmanager.log"
-_PACKAGE = re.compile(rb"^nvidia-fabricmanager\S* (\d+\.\d+(?:\.\d+)?)\S*$", re.MULTILINE)
+OUTSIDE = Unread(Gap.ABSENT, "/proc", "a container does not see the node's processes", "scan on the node itself")
+HIDDEN = Unread(Gap.DENIED, "/proc", "is mounted with hidepid: other users' processes do not show", "scan as root")
+_PACKAGE = re.compile(rb"^[a-z]i. nvidia-fabricmanager\S* (\d+\.\d+(?:\.\d+)?)\S*$", re.MULTILINE)  # rc: was removed
 _REFUSAL = re.compile(
     rb"driver interface version (?P<own>[\d.]+\d) do(?:n't|es ?n't) match with driver version [\d.]+\d"
 )
@@ -34,13 +36,14 @@ def fabric_manager(
     switches = tuple(d.bus_id for d in devices if d.kind == "nvswitch")
     if not switches and not _fabric_gpus(fabrics):
         return None
-    log = node.read(LOG) if switches else Unread(Gap.ABSENT, LOG)
+    running = _runs(node, machine, "nv-fabricmanager", "/run/nvidia-fabricmanager/nv-fabricmanager.pid")
+    log = node.read(LOG) if switches and running is not True else Unread(Gap.ABSENT, LOG)  # one that runs got over it
     refusals = [] if isinstance(log, Unread) else list(_REFUSAL.finditer(log))
     return FabricManager(
         switches=switches,
-        running=hold(_runs(node, machine, "nv-fabricmanager", "/run/nvidia-fabricmanager/nv-fabricmanager.pid")),
+        running=hold(running),
         installed=hold(exists(node, "/usr/bin/nv-fabricmanager")),
-        version=hold(_manager_version(node, refusals)),
+        version=hold(OUTSIDE if machine.container else _manager_version(node, refusals)),
         complaint=refusals[-1][0].decode() if refusals else None,
     )
 
@@ -82,12 +85,15 @@ def _runs(node: Node, machine: Machine, name: str, pid_file: str) -> Reading[boo
     if name[:COMM_LENGTH] in comms:
         return True
     if known(machine.reading("container"), False):
-        return Unread(Gap.ABSENT, "/proc", "a container does not see the node's processes", "scan on the node itself")
-    return False
+        return OUTSIDE
+    refused = any(isinstance(comm, Unread) and comm.gap is Gap.DENIED for comm in comms)
+    return HIDDEN if "1" not in names or refused else False
 
 
 def _manager_version(node: Node, refusals: list[re.Match[bytes]]) -> Reading[str]:
-    packages = node.run(["dpkg-query", "-W", "-f", "${Package} ${Version}\\n", "nvidia-fabricmanager*"])
+    packages = node.run(
+        ["dpkg-query", "-W", "-f", "${db:Status-Abbrev} ${Package} ${Version}\\n", "nvidia-fabricmanager*"]
+    )
     found = [] if isinstance(packages, Unread) else _PACKAGE.findall(packages.stdout)
     if found:
         return str(found[0].decode())

@@ -14,7 +14,6 @@ from gpudoctor_checks.passthrough import AMD_HOST, PASSED_THROUGH
 AMD = 0x1002
 SERVED = ("amdgpu", "radeon", AMD_HOST, *PASSED_THROUGH)
 LOWERED = 0.99  # below the board's default by more than rounding
-QUARTER = 0.75
 ALIKE = ("product_name", "vbios_version", "vram_total_bytes", "compute_partition", "memory_partition")
 
 
@@ -71,7 +70,6 @@ def power_cap(sensors: AmdSensors) -> Iterator[Finding]:
     if 0 < cap < default * LOWERED:
         yield Finding(
             sensors.subject,
-            severity=Severity.ERROR if cap < default * QUARTER else None,
             evidence=sensors.seen("power_cap_watts", "power_cap_default_watts"),
             cap_watts=round(cap),
             default_watts=round(default),

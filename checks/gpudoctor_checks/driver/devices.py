@@ -11,22 +11,25 @@ from gpudoctor.facts.nvml import Nvml
 from gpudoctor.facts.pci import Inventory, PciDevice
 from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Severity, Subject
 from gpudoctor.knowledge import table
-from gpudoctor.unread import Unread
+from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.driver.modules import nvidia_gpus
 from gpudoctor_checks.gpu_models import PACK
 
 DISPLAY = 0x03
+INTEGRATED = Unread(Gap.UNSUPPORTED, "/sys/bus/pci/devices", "NVIDIA's module serves a GPU that is on no PCI bus")
 BARRED = "its mode admits this user, and opening it is refused"
 
 
 @check("NO_GPU")
-def no_gpu(inventory: Inventory, machine: Machine) -> Iterator[Finding]:
+def no_gpu(inventory: Inventory, machine: Machine, driver: NvidiaDriver | None) -> Iterator[Finding]:
     """Neither the bus nor NVML shows a GPU that could compute."""
     devices = inventory.devices.values()
     if any(d.kind == "gpu" for d in devices) or inventory.get("gpu_indices"):
         return
     if str(machine.get("virtualization", "")).startswith("wsl"):
         return  # the GPU sits behind /dev/dxg, not on this bus
+    if driver is not None and driver.get("loaded"):
+        raise INTEGRATED
     others = [d for d in devices if d.get("class_code", 0) >> 16 == DISPLAY]
     yield Finding(
         NODE,

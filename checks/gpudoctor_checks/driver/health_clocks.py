@@ -11,6 +11,8 @@ from gpudoctor.finding import Confidence, Finding, Severity
 BUSY_PERCENT = 90
 LOW = 0.9  # of the default clock; boost never runs below it without a reason of its own
 QUARTER = 0.75
+# Desktop GPUs state no default clock, and boost with temperature and voltage: far below the maximum is usual.
+BOOST = 0.7
 LIMITS = {"sw_power_cap", "hw_slowdown", "sync_boost", "sw_thermal", "hw_thermal", "power_brake", "idle"}
 
 
@@ -30,7 +32,8 @@ def locked_low(clocks: GpuClocks) -> Iterator[Finding]:
             return
     if clocks.lacks("sm_mhz"):
         return
-    normal = min(clocks.get("sm_default_mhz", clocks.sm_max_mhz), clocks.sm_max_mhz)
+    stated = clocks.get("sm_default_mhz")
+    normal = min(stated, clocks.sm_max_mhz) if stated else clocks.sm_max_mhz * BOOST
     held = LIMITS.intersection(clocks.reasons)
     if clocks.get("busy_percent", 0) >= BUSY_PERCENT and not held and clocks.sm_mhz < normal * LOW:
         evidence = clocks.seen("busy_percent", "sm_mhz", "sm_default_mhz", "sm_max_mhz", "reasons")

@@ -6,7 +6,16 @@ from collections.abc import Iterator
 
 from gpudoctor.check import check
 from gpudoctor.facts.gpu_settings import GpuSettings
+from gpudoctor.facts.machine import Machine
 from gpudoctor.finding import Finding, Severity
+from gpudoctor.unread import Gap, Unread
+
+NOT_GIVEN = Unread(
+    Gap.DENIED,
+    "nvmlDeviceGetMigDeviceHandleByIndex",
+    "shows only the instances that this container was given: none",
+    "scan on the node itself",
+)
 
 
 @check("PERSISTENCE_OFF")
@@ -34,7 +43,7 @@ def compute_mode(settings: GpuSettings) -> Iterator[Finding]:
 
 
 @check("MIG_MISCONFIGURED")
-def mig(settings: GpuSettings) -> Iterator[Finding]:
+def mig(settings: GpuSettings, machine: Machine) -> Iterator[Finding]:
     """MIG is on and nothing was cut out of the GPU, or it changes at the next reset."""
     if settings.lacks("mig"):
         return
@@ -43,6 +52,8 @@ def mig(settings: GpuSettings) -> Iterator[Finding]:
         change = f"is {_word(settings.mig)} and will be {_word(settings.mig_pending)} after a reset"
         yield Finding(settings.subject, evidence=seen, state=change, action="reset")
     elif settings.mig and settings.mig_devices == 0:
+        if machine.container:
+            raise NOT_GIVEN
         state = "is on without any instance"
         yield Finding(settings.subject, severity=Severity.ERROR, evidence=seen, state=state, action="create")
 

@@ -76,29 +76,31 @@ def _of_model(members: dict[str, Subject], facts: list[SubjectFact], themes: dic
         for fact, value in told:
             if value != common:
                 odd.setdefault(fact.subject.id, []).append((theme, value, common, many))
+    told = [fact.get("data_centre") for fact in facts if isinstance(fact, GpuSettings)]
+    server = any(held is not False for held in told)  # boards of one desktop GPU come from many makers
     for subject_id, differences in odd.items():
-        yield _odd(members[subject_id], differences, len(members))
+        yield _odd(members[subject_id], differences, len(members), server)
     if split:
-        yield _split(split)
+        yield _split(split, server)
 
 
-def _severity(themes: Iterable[str]) -> Severity | None:
-    return None if set(themes) & set(COSTLY.values()) else Severity.INFO
+def _severity(themes: Iterable[str], server: bool) -> Severity | None:
+    return None if server and set(themes) & set(COSTLY.values()) else Severity.INFO
 
 
-def _odd(subject: Subject, differences: list[tuple[str, Any, Any, int]], of: int) -> Finding:
+def _odd(subject: Subject, differences: list[tuple[str, Any, Any, int]], of: int, server: bool) -> Finding:
     said = [
         f"{theme} {_word(own)} where {many} of {of} have {_word(common)}" for theme, own, common, many in differences
     ]
     return Finding(
         subject,
-        severity=_severity(theme for theme, *_ in differences),
+        severity=_severity((theme for theme, *_ in differences), server),
         evidence=[Evidence("NVML", text) for text in said],
         differences="; ".join(said),
     )
 
 
-def _split(split: list[tuple[str, dict[Any, list[str]], str]]) -> Finding:
+def _split(split: list[tuple[str, dict[Any, list[str]], str]], server: bool) -> Finding:
     said = [
         f"{theme} " + ", ".join(f"{_word(value)} on {' and '.join(who)}" for value, who in values.items())
         for theme, values, _ in split
@@ -106,7 +108,7 @@ def _split(split: list[tuple[str, dict[Any, list[str]], str]]) -> Finding:
     evidence = [Evidence(source, text) for text, (_, _, source) in zip(said, split, strict=True)]
     return Finding(
         NODE,
-        severity=_severity(theme for theme, *_ in split),
+        severity=_severity((theme for theme, *_ in split), server),
         confidence=Confidence.LIKELY,
         evidence=evidence,
         differences="; ".join(said),

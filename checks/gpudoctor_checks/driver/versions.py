@@ -16,7 +16,8 @@ from gpudoctor.unread import Unread
 from gpudoctor_checks.driver.modules import nvidia_gpus
 from gpudoctor_checks.gpu_models import PACK, generation_of
 
-ELSEWHERE = ("/compat/", "/stubs/")  # CUDA's compatibility package and link-time stubs: other checks judge these
+# CUDA's compatibility package (also conda's) and link-time stubs: other checks judge these
+ELSEWHERE = ("/compat/", "/cuda-compat/", "/stubs/")
 
 
 @check("DRIVER_LIBRARY_MISMATCH")
