@@ -170,11 +170,6 @@ def load_yaml(text: bytes) -> Any:
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe)
 
 
-class _Values(dict[str, Any]):
-    def __missing__(self, key: str) -> str:
-        return "{" + key + "}"
-
-
 class _Lenient(string.Formatter):
     """Leaves what it cannot fill as it stands, so that a row shows in `explain` without a finding."""
 
@@ -187,7 +182,7 @@ class _Lenient(string.Formatter):
 
 def fill(template: str, subject: Subject | None, values: Mapping[str, Any]) -> str:
     """A row's text with the finding's values in it."""
-    held = _Values(values)
+    held = dict(values)
     if subject is not None:
         held["subject"] = subject
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -16,6 +16,7 @@ from gpudoctor.knowledge import Disruption, SeverityName, fill
 from gpudoctor.layer import Layer
 
 SCHEMA_VERSION = "1"
+ConfidenceName = Literal["certain", "likely", "possible"]
 Verdict = Literal["ok", "info", "warning", "error", "critical", "unknown"]
 
 
@@ -62,7 +63,7 @@ class Finding(msgspec.Struct, frozen=True):
     code: str
     layer: str
     severity: SeverityName
-    confidence: Literal["certain", "likely", "possible"]
+    confidence: ConfidenceName
     subject: Subject
     title: str
     why: str
@@ -175,13 +176,7 @@ def _verdict(worst: Severity | None, clear: int, could_not_tell: int) -> Verdict
 
 
 def _name(severity: Severity) -> SeverityName:
-    names: dict[Severity, SeverityName] = {
-        Severity.INFO: "info",
-        Severity.WARNING: "warning",
-        Severity.ERROR: "error",
-        Severity.CRITICAL: "critical",
-    }
-    return names[severity]
+    return cast(SeverityName, str(severity))
 
 
 def _layer_verdict(layer: Layer, examination: Examination, diagnosis: Diagnosis) -> LayerVerdict:
@@ -208,7 +203,7 @@ def _finding(diagnosis: Diagnosis, index: int) -> Finding:
         code=found.code,
         layer=str(found.layer),
         severity=_name(found.severity),
-        confidence=str(finding.confidence),  # type: ignore[arg-type]
+        confidence=cast(ConfidenceName, str(finding.confidence)),
         subject=_subject(finding.subject),
         title=filled(row.title),
         why=filled(row.why).strip(),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from gpudoctor.cli.refusal import Refusal, listed
+from gpudoctor.cli.refusal import Refusal
 from gpudoctor.layer import Layer
+from gpudoctor.render.plain import either
 
 if TYPE_CHECKING:
     from gpudoctor.catalog import Catalog
@@ -24,7 +25,7 @@ def explained(words: str, catalog: Catalog, form: str, look: Look) -> str:
     description = None if code else catalog.describe(words)
     if not code and description is None:
         near = catalog.nearest(words)
-        hint = f"did you mean {listed(near)}" if near else "see: gpudoctor checks"
+        hint = f"did you mean {either(near)}" if near else "see: gpudoctor checks"
         raise Refusal(f"nothing is known of {words!r}; {hint}")
     made = explain.explained(code, catalog) if description is None else explain.described(words, description)
     if form == "json":

@@ -8,6 +8,8 @@ from typing import Any
 
 import typer
 
+from gpudoctor.render.plain import either
+
 WRONG_USAGE = 2
 
 # typer carries click inside of it since 0.26 and beside it before: the public name leads to both
@@ -27,10 +29,5 @@ def unknown(what: str, given: str, known: Iterable[str]) -> Refusal:
     names = list(known)
     near = difflib.get_close_matches(given.lower(), names, n=3, cutoff=0.5) or names
     return Refusal(
-        f"unknown {what} {given!r}; {'did you mean' if len(near) < len(names) else 'known are'} {listed(near)}"
+        f"unknown {what} {given!r}; {'did you mean' if len(near) < len(names) else 'known are'} {either(near)}"
     )
-
-
-def listed(names: Iterable[str]) -> str:
-    *first, last = list(names)
-    return f"{', '.join(first)} or {last}" if first else last

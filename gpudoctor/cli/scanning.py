@@ -8,9 +8,10 @@ from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from gpudoctor.cli.refusal import Refusal, listed
+from gpudoctor.cli.refusal import Refusal
 from gpudoctor.finding import Subject
 from gpudoctor.layer import Layer
+from gpudoctor.render.plain import either
 
 if TYPE_CHECKING:
     from gpudoctor.catalog import Catalog
@@ -138,7 +139,7 @@ def require_known(catalog: Catalog, pattern: str) -> None:
         return
     near = catalog.nearest(pattern)
     raise Refusal(
-        f"no check is called {pattern!r}; {f'did you mean {listed(near)}' if near else 'see: gpudoctor checks'}"
+        f"no check is called {pattern!r}; {f'did you mean {either(near)}' if near else 'see: gpudoctor checks'}"
     )
 
 
@@ -162,7 +163,7 @@ def _on(facts: Facts, wish: Wish) -> Callable[[Subject], bool]:
     for given in wish.gpus:
         if given.lower() not in subjects:
             names = sorted({name for name in subjects if name.isdigit()}, key=int)
-            there = f"this node has {listed(names)}" if names else "no GPU of this node is known"
+            there = f"this node has {either(names)}" if names else "no GPU of this node is known"
             raise Refusal(f"there is no GPU {given!r}; {there}")
     asked = [subjects[given.lower()] for given in wish.gpus]
     return lambda subject: any(subject.related(gpu) for gpu in asked)

@@ -29,7 +29,7 @@ class Collector(msgspec.Struct, frozen=True):
 
     function: Callable[..., Held]
     gives: type[Fact]
-    needs: tuple[tuple[str, type[Fact], bool], ...]  # parameter, kind, several
+    needs: tuple[tuple[str, type[Fact]], ...]  # parameter, kind
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ def collect(
     running: set[type[Fact]] = set()
     while waiting or running:
         for kind, job in list(waiting.items()):
-            if all(need in held for _, need, _ in job.needs):
+            if all(need in held for _, need in job.needs):
                 del waiting[kind]
                 running.add(kind)
                 threading.Thread(target=_run, args=(job, node, dict(held), done), daemon=True).start()
@@ -83,7 +83,7 @@ def _run(job: Collector, node: Node, held: dict[type[Fact], Held], done: SimpleQ
 def _answer(job: Collector, node: Node, held: dict[type[Fact], Held]) -> Held:
     accepts = typing.get_type_hints(job.function)
     arguments: dict[str, Any] = {}
-    for name, kind, _ in job.needs:
+    for name, kind in job.needs:
         allowed = typing.get_args(accepts[name]) if _is_union(accepts[name]) else ()
         fact = held[kind]
         if isinstance(fact, Unread) and Unread not in allowed:
@@ -107,7 +107,7 @@ def _needed(wanted: set[type[Fact]], held: Mapping[type[Fact], Held]) -> dict[ty
         if kind in jobs or kind in held or kind not in known:
             continue
         jobs[kind] = known[kind]
-        wanted.update(need for _, need, _ in known[kind].needs)
+        wanted.update(need for _, need in known[kind].needs)
     return jobs
 
 
@@ -128,16 +128,15 @@ def collectors() -> dict[type[Fact], Collector]:
 def _describe(function: Callable[..., Held]) -> Collector:
     hints = typing.get_type_hints(function)
     names = list(inspect.signature(function).parameters)[1:]
-    needs = tuple((name, *_fact_type(hints[name])) for name in names)
-    return Collector(function, _fact_type(hints["return"])[0], needs)
+    needs = tuple((name, _fact_type(hints[name])) for name in names)
+    return Collector(function, _fact_type(hints["return"]), needs)
 
 
-def _fact_type(hint: Any) -> tuple[type[Fact], bool]:
+def _fact_type(hint: Any) -> type[Fact]:
     for option in typing.get_args(hint) if _is_union(hint) else (hint,):
-        several = typing.get_origin(option) is tuple
-        kind = typing.get_args(option)[0] if several else option
+        kind = typing.get_args(option)[0] if typing.get_origin(option) is tuple else option
         if isinstance(kind, type) and issubclass(kind, Fact):
-            return kind, several
+            return kind
     raise TypeError(f"{hint!r} names no fact")
 
 

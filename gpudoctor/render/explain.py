@@ -10,6 +10,7 @@ import msgspec
 
 from gpudoctor.knowledge import Fix, Row, UnknownCode
 from gpudoctor.render.panel import price
+from gpudoctor.render.plain import either
 
 if TYPE_CHECKING:
     from gpudoctor.catalog import Catalog
@@ -81,11 +82,11 @@ def _sections(code: str, row: Row, catalog: Catalog) -> Iterator[Section]:
     others = _fixes_by_action(row)
     if len(others) > DETAILED:
         yield Section(
-            ASKED, tuple(Entry(listed(actions), placeholders(fixes[0].do)) for fixes, actions in others.items())
+            ASKED, tuple(Entry(either(actions), placeholders(fixes[0].do)) for fixes, actions in others.items())
         )
     else:
         for fixes, actions in others.items():
-            yield Section(INSTEAD.format(listed(actions)), tuple(_step(fix) for fix in fixes))
+            yield Section(INSTEAD.format(either(actions)), tuple(_step(fix) for fix in fixes))
     if row.verify:
         yield Section("How to verify", (Command(placeholders(row.verify)),))
     if row.lines:
@@ -105,10 +106,6 @@ def _fixes_by_action(row: Row) -> dict[tuple[Fix, ...], list[str]]:
         if fixes != row.fix:
             grouped.setdefault(fixes, []).append(action.replace("_", " "))
     return grouped
-
-
-def listed(names: list[str]) -> str:
-    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
 
 
 def symptoms_of(code: str, catalog: Catalog) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 _STEERING = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # controls, bidi and zero-width marks, surrogates
 _PRINTABLE = re.compile(r"[\x20-\x7e\n]*")
@@ -25,6 +26,12 @@ def plain(text: str, *, ascii_only: bool = False) -> str:
 
 def one_line(text: str) -> str:
     return " ".join(text.split())
+
+
+def either(names: Iterable[str]) -> str:
+    """`a, b or c`"""
+    *first, last = names
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def _shown(character: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from gpudoctor.knowledge import SeverityName
 from gpudoctor.render.screen import Screen
 from gpudoctor.render.story import explained_by
 from gpudoctor.report import LayerVerdict, Machine, Report
@@ -14,7 +15,7 @@ from gpudoctor.report import LayerVerdict, Machine, Report
 INDENT = 3
 LAYER_WIDTH = 15
 COUNT_WIDTH = 16
-SEVERITIES = ("critical", "error", "warning", "info")
+SEVERITIES: tuple[SeverityName, ...] = ("critical", "error", "warning", "info")
 MACHINES = {"vm": "VM", "wsl1": "WSL1", "wsl2": "WSL2"}
 PLATFORMS = {"darwin": "macOS", "win32": "Windows"}
 
@@ -90,7 +91,7 @@ def _floor(report: Report, screen: Screen, verdict: LayerVerdict, start: bool) -
 def counts(report: Report, screen: Screen, verdict: LayerVerdict) -> Iterator[tuple[str, str]]:
     found = Counter(f.severity for f in report.findings if f.layer == verdict.layer)
     for severity in SEVERITIES:
-        if number := found[severity]:  # type: ignore[index]
+        if number := found[severity]:
             many = severity if severity in ("info", "critical") else f"{severity}s"
             yield f"{screen.glyphs.of(severity)} {number} {severity if number == 1 else many}", severity
     if verdict.clear and not found.keys() - {"info"}:
