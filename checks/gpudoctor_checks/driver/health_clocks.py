@@ -33,7 +33,7 @@ def locked_low(clocks: GpuClocks) -> Iterator[Finding]:
     if clocks.lacks("sm_mhz"):
         return
     stated = clocks.get("sm_default_mhz")
-    normal = min(stated, clocks.sm_max_mhz) if stated else clocks.sm_max_mhz * BOOST
+    normal = min(stated, clocks.sm_max_mhz) if stated else round(clocks.sm_max_mhz * BOOST)
     held = LIMITS.intersection(clocks.reasons)
     if clocks.get("busy_percent", 0) >= BUSY_PERCENT and not held and clocks.sm_mhz < normal * LOW:
         evidence = clocks.seen("busy_percent", "sm_mhz", "sm_default_mhz", "sm_max_mhz", "reasons")

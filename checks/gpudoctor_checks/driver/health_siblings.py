@@ -76,8 +76,8 @@ def _of_model(members: dict[str, Subject], facts: list[SubjectFact], themes: dic
         for fact, value in told:
             if value != common:
                 odd.setdefault(fact.subject.id, []).append((theme, value, common, many))
-    told = [fact.get("data_centre") for fact in facts if isinstance(fact, GpuSettings)]
-    server = any(held is not False for held in told)  # boards of one desktop GPU come from many makers
+    kinds = [fact.get("data_centre") for fact in facts if isinstance(fact, GpuSettings)]
+    server = any(held is not False for held in kinds)  # boards of one desktop GPU come from many makers
     for subject_id, differences in odd.items():
         yield _odd(members[subject_id], differences, len(members), server)
     if split:
