@@ -186,3 +186,18 @@ XIDS = st.builds(
 def test_any_mixture_has_a_root(lines: list[str]) -> None:
     seen = diagnosis("[ 0.0] NVRM: hello\n" + "\n".join(sorted(lines, key=lambda line: float(line[2:].split("]")[0]))))
     assert bool(seen.roots) == bool(seen.findings)
+
+
+@pytest.mark.parametrize("xid", [13, 31, 32, 38, 44, 48, 63, 68, 69, 92, 94, 121, 137, 151, 154, 157, 158])
+def test_what_nvidia_has_an_action_for_is_not_called_unknown(xid: int) -> None:
+    first = catalog().knowledge.row(f"XID_{xid}").fix[0].do
+    assert "Nothing published" not in first
+
+
+def test_who_was_hit_by_a_contained_memory_error_has_nothing_to_debug() -> None:
+    line = "[ 9.0] NVRM: Xid (PCI:0000:3b:00): 94, pid=5, name=job, Contained: SM (0x1). RST: No, D-RST: No\n"
+    each = found(line, "XID_94")
+    assert each.finding.values["action"] == "restart_app"
+    told = " ".join(fix.do + (fix.command or "") for fix in each.row.fixes(each.finding.values))
+    assert "checkpoint" in told
+    assert "sanitizer" not in told

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from gpudoctor.check import check
 from gpudoctor.facts.gpu_health import GpuRecovery
 from gpudoctor.facts.kernel_log import KernelLog, MmuFault, Nvlink5Error, NvlinkRegisters, SmFault, XidEvent
 from gpudoctor.facts.pci import Inventory, gpu_subject
 from gpudoctor.finding import Evidence, Finding, Occurrence, Subject
-from gpudoctor.knowledge import Row, family
+from gpudoctor.knowledge import Row, family, table
 from gpudoctor_checks.kernel.xid_action import Decision, by_bucket, decide
 from gpudoctor_checks.kernel.xid_history import History, Seen, history, is_application, split, xid_table
 
@@ -49,6 +51,8 @@ def xid_row(code: str, written: Mapping[str, Row]) -> Row | None:
         return None
     entry, base = xid_table().get(int(number), {}), written["XID_*"]
     usual = by_bucket(entry) if entry else None
+    if why := table("gpudoctor_checks", "xid")["why"].get(int(number)):
+        base = msgspec.structs.replace(base, why=why)
     return base.of_member(
         {"xid": number, "name": entry.get("name", "unknown"), "means": _meaning(entry)},
         severity=str(usual.severity) if usual else base.severity,

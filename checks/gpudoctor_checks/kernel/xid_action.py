@@ -39,7 +39,7 @@ BUCKETS = {
     "RESTART_APP": "restart_app",
     "RESET_GPU": "reset_gpu",
     "RESTART_BM": "reboot",
-    "RESTART_VM": "reboot",
+    "RESTART_VM": "restart_vm",
     "CONTACT_SUPPORT": "contact_support",
     "CHECK_MECHANICALS": "check_mechanicals",
     "UPDATE_SWFW": "update_software",
@@ -48,7 +48,7 @@ BUCKETS = {
     "WORKFLOW_NVLINK_ERR": "reset_gpu",
     "CHECK_UVM": "contact_support",
     "IGNORE": "none",
-    "XID_154": "none",
+    "XID_154": "unknown",
 }
 GRAVITY = {
     "none": Severity.INFO,
@@ -62,6 +62,7 @@ GRAVITY = {
     "contact_support": Severity.ERROR,
     "reset_gpu": Severity.CRITICAL,
     "reset_bus": Severity.CRITICAL,
+    "restart_vm": Severity.CRITICAL,
     "reboot": Severity.CRITICAL,
 }
 ECC_REPEATS = 2  # NVIDIA's workflow for Xid 74: parity errors count against the link when seen more often
