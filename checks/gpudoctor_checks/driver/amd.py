@@ -12,6 +12,7 @@ from gpudoctor.finding import Evidence, Finding, Severity
 from gpudoctor_checks.passthrough import AMD_HOST, PASSED_THROUGH
 
 AMD = 0x1002
+DISPLAY_OTHER = 0x0380
 SERVED = ("amdgpu", "radeon", AMD_HOST, *PASSED_THROUGH)
 LOWERED = 0.99  # below the board's default by more than rounding
 ALIKE = ("product_name", "vbios_version", "vram_total_bytes", "compute_partition", "memory_partition")
@@ -20,9 +21,15 @@ ALIKE = ("product_name", "vbios_version", "vram_total_bytes", "compute_partition
 @check("AMD_GPU_NOT_BOUND")
 def not_bound(inventory: Inventory) -> Iterator[Finding]:
     """An AMD accelerator is on the bus and amdgpu does not drive it."""
+    drivers = {d.get("driver") for d in inventory.devices.values() if d.kind == "gpu"}
     for device in inventory.devices.values():
         if device.kind == "gpu" and device.vendor_id == AMD and device.driver not in SERVED:
-            yield Finding(device.subject, evidence=device.seen("driver"), driver=device.driver or "no driver")
+            beside = (
+                device.get("class_code", 0) >> 8 == DISPLAY_OTHER and "nvidia" in drivers
+            )  # a processor's own graphics
+            severity = Severity.WARNING if beside else None
+            evidence = device.seen("driver")
+            yield Finding(device.subject, severity=severity, evidence=evidence, driver=device.driver or "no driver")
 
 
 @check("AMD_BAD_PAGES")

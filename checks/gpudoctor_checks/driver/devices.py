@@ -17,6 +17,12 @@ from gpudoctor_checks.gpu_models import PACK
 
 DISPLAY = 0x03
 INTEGRATED = Unread(Gap.UNSUPPORTED, "/sys/bus/pci/devices", "NVIDIA's module serves a GPU that is on no PCI bus")
+ON_DEMAND = Unread(
+    Gap.ABSENT,
+    "/dev",
+    "has not all of the driver's nodes yet: nvidia-modprobe makes them for the first program, and a scan makes none",
+    "run nvidia-smi once, then scan again",
+)
 BARRED = "its mode admits this user, and opening it is refused"
 
 
@@ -143,8 +149,10 @@ def absent_nodes(nodes: DeviceNodes, driver: NvidiaDriver, inventory: Inventory,
     if machine.container:
         given = _gpu_nodes(nodes)
         absent = [path for path in absent if given and not path[-1].isdecimal()]
-    elif not absent or not _bound(inventory) or driver.loader:
-        return  # nvidia-modprobe makes them when the first program asks
+    elif not absent or not _bound(inventory):
+        return
+    elif driver.loader:
+        raise ON_DEMAND
     if absent:
         yield Finding(
             NODE,

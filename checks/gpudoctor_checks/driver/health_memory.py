@@ -21,7 +21,15 @@ def ecc_off(ecc: GpuEcc, settings: GpuSettings) -> Iterator[Finding]:
         severity = Severity.WARNING if ecc.enabled else None
         yield Finding(ecc.subject, code="ECC_MODE_PENDING", severity=severity, evidence=seen, now=now, then=then)
     if not ecc.enabled and ecc.get("enabled_default", True):
-        yield Finding(ecc.subject, code="ECC_DISABLED", evidence=seen, pending=ecc.enabled_pending)
+        guest = settings.get("virtualization") == "vgpu"
+        yield Finding(
+            ecc.subject,
+            code="ECC_DISABLED",
+            severity=Severity.INFO if guest else None,
+            evidence=seen,
+            pending=ecc.enabled_pending,
+            action="guest" if guest else "card",
+        )
 
 
 @check("SRAM_ECC_THRESHOLD")

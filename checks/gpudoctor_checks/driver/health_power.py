@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpudoctor.check import check
+from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_clocks import GpuClocks
 from gpudoctor.facts.gpu_thermal import GpuPower
 from gpudoctor.finding import Confidence, Finding, Severity
@@ -13,22 +14,24 @@ ROUNDING = 0.99  # limits are set in steps of a few watts
 
 
 @check("HW_SLOWDOWN")
-def slowdown(clocks: GpuClocks, power: GpuPower) -> Iterator[Finding]:
+def slowdown(clocks: GpuClocks, power: GpuPower, gpu: Gpu) -> Iterator[Finding]:
     """A hardware signal that is not heat cuts the clocks."""
     reasons = clocks.reasons
     brake = "power_brake" in reasons or clocks.get("power_brake_share", 0) > 0
     # the plain bit also shows for a moment while the clocks change, and an idle GPU changes them
     unnamed = "hw_slowdown" in reasons and "hw_thermal" not in reasons and clocks.get("busy_percent", 0) > 0
+    laptop = "Laptop" in gpu.get("name", "")
     if brake or unnamed:
         yield Finding(
             clocks.subject,
-            severity=None if brake else Severity.WARNING,
+            severity=None if brake and not laptop else Severity.WARNING,
             confidence=Confidence.CERTAIN if brake else Confidence.POSSIBLE,
             evidence=[*clocks.seen("reasons", "power_brake_share", "sm_mhz", "sm_max_mhz"), *power.seen("draw_watts")],
             cause="the power brake" if brake else "a hardware slowdown without a stated cause",
             share_percent=round(100 * clocks.get("power_brake_share", 0)),
             sm_mhz=clocks.get("sm_mhz"),
             sm_max_mhz=clocks.get("sm_max_mhz"),
+            action="laptop" if laptop else "chassis",
         )
 
 

@@ -8,7 +8,7 @@ from gpudoctor.check import check
 from gpudoctor.facts.driver import DriverGpu, NvidiaDriver
 from gpudoctor.facts.machine import Machine
 from gpudoctor.facts.pci import Inventory, PciDevice
-from gpudoctor.finding import NODE, Confidence, Finding
+from gpudoctor.finding import NODE, Confidence, Finding, Severity
 from gpudoctor.knowledge import table
 from gpudoctor.unread import Unread
 from gpudoctor_checks.gpu_models import PACK, generation_of
@@ -41,13 +41,20 @@ def unserved_gpus(driver: NvidiaDriver, inventory: Inventory) -> Iterator[Findin
             action=_how_to_load(driver),
         )
     for gpu in waiting:
-        if driver.loaded and gpu.driver is None:
+        if driver.loaded and gpu.driver is None and not _left_behind(gpu, driver):
             yield Finding(
                 inventory.subject(gpu.bus_id),
                 code="GPU_NOT_BOUND",
                 evidence=[*gpu.seen("driver"), *driver.seen("version")],
                 version=driver.get("version"),
             )
+
+
+def _left_behind(gpu: PciDevice, driver: NvidiaDriver) -> bool:
+    """So old that this branch no longer drives it, which is told of below."""
+    rule = table(PACK, "drivers")["generations"].get(generation_of(gpu.device_id)) or {}
+    branch = str(driver.get("version", "0")).partition(".")[0]
+    return int(branch) > int(rule.get("last_branch", 1 << 16))
 
 
 def _how_to_load(driver: NvidiaDriver) -> str:
@@ -87,7 +94,8 @@ def wrong_kind_of_module(driver: NvidiaDriver, inventory: Inventory) -> Iterator
         seen = [*driver.seen("version", "open_module"), *gpu.seen("device_id")]
         subject = inventory.subject(gpu.bus_id)
         if last is not None and branch > last:
-            yield Finding(subject, code="GPU_UNSUPPORTED_BY_DRIVER", evidence=seen, **values)
+            severity = Severity.WARNING if served else None  # beside newer ones: an old card for the display
+            yield Finding(subject, code="GPU_UNSUPPORTED_BY_DRIVER", severity=severity, evidence=seen, **values)
         elif driver.open_module and not rule["open"]:
             yield Finding(subject, code="PROPRIETARY_KERNEL_MODULE_REQUIRED", evidence=seen, **values)
         elif not driver.open_module and not rule["proprietary"]:
