@@ -229,3 +229,15 @@ def test_a_task_hangs_for_the_gpu_whose_firmware_is_silent() -> None:
     told = diagnose(examine(facts, checks, catalog.knowledge).found)
     assert [told.findings[i].code for i in told.roots] == ["GSP_TIMEOUT"]
     assert "HUNG_TASK" in [f.code for f in told.findings]
+
+
+def test_a_nonfatal_error_of_a_switch_asks_for_nothing() -> None:
+    text = (
+        b"[ 11.0] nvidia-nvswitch0: SXid (PCI:0000:c1:00.0): 12028, Non-fatal, Link 32 egress non-posted PRIV error\n"
+    )
+    catalog = Catalog.installed()
+    checks = catalog.checks([Layer.KERNEL])
+    given = {KernelLog: parse_kernel_log(text, source="dmesg.txt")}
+    facts = collect(RecordedNode(Archive(), "none"), {k for c in checks for k in c.facts}, seconds=10, given=given)
+    (each,) = examine(facts, checks, catalog.knowledge).found
+    assert (each.code, each.finding.values["action"]) == ("SXID_12028", "none")

@@ -59,6 +59,7 @@ WORDS = (
 )
 _WORDS = tuple(word.encode() for word in WORDS)
 _BOOT = re.compile(r"Linux version |-- (?:Reboot|Boot [0-9a-f]{32}) ?--$")  # the latter two: journalctl, between boots
+_PROGRAM = re.compile(r"[\w./@-]{1,128}\[\d{1,10}\]: ")
 _LOAD = re.compile(r"NVRM: loading NVIDIA UNIX .*?\s(?P<version>\d{3,4}\.\d{2,3}(?:\.\d{2,3})?)\b")
 KEPT_AT_EACH_END = 50_000
 RESTART_SECONDS = 60.0
@@ -73,7 +74,7 @@ def parse_kernel_log(
     begins_at_boot = _starts_at_boot(text)
     for number, raw in _rejoined(text):
         line = reader.read(raw)
-        if not line.message:
+        if not line.message or _is_quoted(line.message):
             continue
         if log.is_new_boot(line):
             begins_at_boot = True
@@ -196,6 +197,11 @@ def _with_rest(text: bytes, raw: str, end: int) -> tuple[str, int]:
         if not is_open(raw):
             break
     return raw, end
+
+
+def _is_quoted(message: str) -> bool:
+    """A program of user space (a monitor, or anybody at all) repeats the kernel's words in its own log line."""
+    return ("NVRM" in message or "Xid" in message) and _PROGRAM.match(message) is not None
 
 
 def _is_hit(line: str) -> bool:

@@ -16,6 +16,7 @@ from gpudoctor_checks.kernel.xid_action import BUCKETS
 
 ACTIONS = {
     **BUCKETS,
+    "RESTART_VM": "reboot",
     "SCOPE_DEPENDENT_RESET": "reset_fabric",
     "RESET_ALL_GPUS_AND_NVSWITCHES": "reset_fabric",
     "RESTART_HOST_OR_SBR": "reboot",
