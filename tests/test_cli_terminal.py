@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
+import shlex
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -23,6 +27,7 @@ print("done")
 def on_a_terminal(argv: list[str], **environment: str) -> str:
     """What a terminal of 80 columns gets to see of stdout and stderr."""
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "80", "PYTHONIOENCODING": "utf-8", **environment}
     env.pop("NO_COLOR", None) if "NO_COLOR" not in environment else None
     running = subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=env, close_fds=True)
@@ -62,3 +67,10 @@ def test_colour_on_a_terminal_and_none_with_no_color(tmp_path: Path) -> None:
     assert "\x1b[1mgpudoctor" in on_a_terminal(command)
     assert "\x1b[1m" not in on_a_terminal(command, NO_COLOR="1")
     assert "\x1b[1m" not in on_a_terminal([*command, "--no-color"])
+
+
+def test_a_pager_gets_lines_as_wide_as_the_terminal() -> None:
+    node = Path(__file__).parent / "nodes" / "h200x4-faults.node"
+    command = [sys.executable, "-m", "gpudoctor", "scan", "--node", str(node)]
+    seen = on_a_terminal(["sh", "-c", f"{shlex.join(command)} | cat"], COLUMNS="")
+    assert max(map(len, seen.split("\r\n"))) == 79

@@ -167,7 +167,8 @@ def record(
     deliver(text, file)
     if not quiet:
         held = "redacted" if redact else "NOT redacted: it names this machine and its users"
-        say(f"recorded {surfaces} surfaces in {file} ({held}); examine it with: gpudoctor scan --node {file}")
+        hint = "" if file == "-" else f"; examine it with: gpudoctor scan --node {file}"
+        say(f"recorded {surfaces} surfaces{'' if file == '-' else f' in {file}'} ({held}){hint}")
     return 0
 
 

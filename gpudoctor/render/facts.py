@@ -13,6 +13,7 @@ from gpudoctor.render.screen import Screen
 from gpudoctor.unread import Unread
 
 ELEMENTS_SHOWN = 8
+PCI_NUMBERS = ("vendor_id", "device_id", "class_code")  # as lspci -nn and pci.ids write them
 
 
 def render(facts: Facts, screen: Screen) -> str:
@@ -52,7 +53,8 @@ def _fields(fact: Fact, screen: Screen) -> Iterator[Text]:
             mark = Text(f"{screen.glyphs.unknown} ", "unknown")
             yield from screen.hanging(Text.assemble(lead, mark), str(reading), screen.width, "unknown")
         else:
-            yield from screen.hanging(lead, _shown(reading, screen), screen.width)
+            words = f"{reading:#06x}" if name in PCI_NUMBERS and isinstance(reading, int) else _shown(reading, screen)
+            yield from screen.hanging(lead, words, screen.width)
 
 
 def _shown(value: Any, screen: Screen) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
+import sys
 from collections.abc import Iterable
 from io import StringIO
 from typing import IO
@@ -30,10 +32,7 @@ class Screen(msgspec.Struct, frozen=True):
     def of(cls, stream: IO[str] | None, *, ascii_only: bool = False, no_color: bool = False) -> Screen:
         """The terminal or pipe behind a stream; None is a file yet to be written."""
         terminal = stream is not None and stream.isatty()
-        if terminal or os.environ.get("COLUMNS", "").isdigit():
-            width = shutil.get_terminal_size((PIPED_WIDTH, 24)).columns
-        else:
-            width = PIPED_WIDTH
+        width = _width(stream)
         dull = no_color or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
         return cls(
             max(NARROWEST, min(WIDEST, width)),
@@ -103,6 +102,17 @@ def _folded(words: Text, width: int) -> list[Text]:
     for line in lines:
         line.rstrip()
     return lines
+
+
+def _width(stream: IO[str] | None) -> int:
+    """Of the terminal, also where a pager stands between; a file gets a width of its own."""
+    if os.environ.get("COLUMNS", "").isdigit() or (stream is not None and stream.isatty()):
+        return shutil.get_terminal_size((PIPED_WIDTH, 24)).columns
+    try:
+        piped = stream is not None and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode)
+        return (piped and os.get_terminal_size(sys.stderr.fileno()).columns) or PIPED_WIDTH
+    except (OSError, ValueError, AttributeError):  # nobody looks on, or a stream without a descriptor
+        return PIPED_WIDTH
 
 
 def _takes_glyphs(stream: IO[str] | None) -> bool:
