@@ -9,7 +9,6 @@ from gpudoctor.collect.collector import collector
 from gpudoctor.collect.driver_library import libraries
 from gpudoctor.facts.driver import DeviceNode, DeviceNodes, DriverGpu, Module, NvidiaDriver
 from gpudoctor.facts.machine import Machine
-from gpudoctor.facts.nvml import Nvml
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.node.surface import Node
 from gpudoctor.parse.bus_id import normal_bus_id
@@ -70,10 +69,7 @@ def driver_gpus(node: Node, driver: NvidiaDriver, inventory: Inventory) -> tuple
 
 
 @collector
-def device_nodes(
-    node: Node, driver: NvidiaDriver, gpus: tuple[DriverGpu, ...] | Unread, nvml: Nvml | Unread | None
-) -> DeviceNodes | None:
-    """Looks after NVML was started, which as root creates the nodes that udev did not."""
+def device_nodes(node: Node, driver: NvidiaDriver, gpus: tuple[DriverGpu, ...] | Unread) -> DeviceNodes | None:
     if not driver.loaded:
         return None
     minors = [gpu.reading("minor") for gpu in known(gpus, ())]

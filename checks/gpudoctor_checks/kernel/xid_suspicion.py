@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 from gpudoctor.check import check
 from gpudoctor.facts.kernel_log import KernelLog, SmFault
 from gpudoctor.facts.pci import Inventory
-from gpudoctor.finding import Confidence, Finding
+from gpudoctor.finding import Confidence, Finding, Subject
 from gpudoctor_checks.kernel.xid import evidence, gpu_of, occurrences
 from gpudoctor_checks.kernel.xid_history import Seen, history
 
@@ -26,18 +27,7 @@ def repeated_sm(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
         if isinstance(said, SmFault) and seen.program:
             places[seen.event.bus_id, f"GPC {said.gpc}, TPC {said.tpc}, SM {said.sm}"].append(seen)
     for (bus_id, sm), group in places.items():
-        programs = _programs(group)
-        if len(programs) < SUSPICIOUS_PROGRAMS or _same_everywhere(programs, bus_id, log):
-            continue
-        yield Finding(
-            gpu_of(inventory, bus_id),
-            confidence=Confidence.POSSIBLE,
-            evidence=evidence(group, log),
-            occurrences=occurrences(group),
-            sm=sm,
-            programs=", ".join(programs),
-            count=len(group),
-        )
+        yield from _suspicion(gpu_of(inventory, bus_id), group, log, sm=sm)
 
 
 @check("GPU_FAULTS_ACROSS_PROGRAMS")
@@ -50,16 +40,20 @@ def across_programs(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
         if seen.event.xid in FAULTS and seen.program:
             by_gpu[seen.event.bus_id].append(seen)
     for bus_id, group in by_gpu.items():
-        programs = _programs(group)
-        if len(programs) < SUSPICIOUS_PROGRAMS or _same_everywhere(programs, bus_id, log):
-            continue
+        yield from _suspicion(gpu_of(inventory, bus_id), group, log)
+
+
+def _suspicion(gpu: Subject, group: list[Seen], log: KernelLog, **place: Any) -> Iterator[Finding]:
+    programs = _programs(group)
+    if len(programs) >= SUSPICIOUS_PROGRAMS and not _same_everywhere(programs, group[0].event.bus_id, log):
         yield Finding(
-            gpu_of(inventory, bus_id),
+            gpu,
             confidence=Confidence.POSSIBLE,
             evidence=evidence(group, log),
             occurrences=occurrences(group),
             programs=", ".join(programs),
             count=len(group),
+            **place,
         )
 
 
