@@ -201,3 +201,19 @@ def test_who_was_hit_by_a_contained_memory_error_has_nothing_to_debug() -> None:
     told = " ".join(fix.do + (fix.command or "") for fix in each.row.fixes(each.finding.values))
     assert "checkpoint" in told
     assert "sanitizer" not in told
+
+
+def test_one_contained_error_does_not_excuse_another_of_days_before() -> None:
+    error = "[{}] NVRM: Xid (PCI:0000:3b:00): 48, pid=5, name=job, DBE (double bit error) ECC Error\n"
+    contained = "[ 9.5] NVRM: Xid (PCI:0000:3b:00): 94, pid=5, name=job, Contained: SM (0x1)\n"
+    assert found(error.format(" 9.0") + contained, "XID_48").finding.values["action"] == "drain_and_reset"
+    days = contained + error.format("260000.0")
+    assert found(days, "XID_48").finding.values["action"] == "reset_gpu"
+
+
+@pytest.mark.parametrize("crash", ["99.0", "100.3"])
+def test_a_crash_of_the_gsp_is_why_it_does_not_answer(crash: str) -> None:
+    silent = "[{}] NVRM: Xid (PCI:0000:3b:00): 119, pid=5, name=job, Timeout after 45s of waiting for RPC response\n"
+    text = silent.format("100.0") + silent.format("4000.0")
+    text += f"[{crash}] NVRM: Xid (PCI:0000:3b:00): 120, GSP task exception: load access page fault (cause:0xd)\n"
+    assert [f.code for f in _roots(text)] == ["XID_120"]

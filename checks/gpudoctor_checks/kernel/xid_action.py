@@ -65,6 +65,7 @@ GRAVITY = {
     "restart_vm": Severity.CRITICAL,
     "reboot": Severity.CRITICAL,
 }
+VERDICT_SECONDS = 60.0  # Xids 94 and 95 come with the 48 that they judge
 ECC_REPEATS = 2  # NVIDIA's workflow for Xid 74: parity errors count against the link when seen more often
 
 
@@ -200,9 +201,12 @@ def _kinds(said: NvlinkRegisters) -> set[str]:
 
 
 def _contained(group: Sequence[Seen], past: History) -> Decision | None:
-    """An uncorrectable error that the GPU contained (94) and did not also fail to contain (95)."""
+    """Uncorrectable errors each of which the GPU contained (94), and none of which it failed to contain (95)."""
     bus_id = group[0].event.bus_id
-    if group[0].event.xid != 48 or (bus_id, 94) not in past.by_code or (bus_id, 95) in past.by_code:
+    if group[0].event.xid != 48 or (bus_id, 95) in past.by_code:
+        return None
+    verdicts = [seen.at for seen in past.by_code.get((bus_id, 94), ())]
+    if not all(any(abs(at - seen.at) <= VERDICT_SECONDS for at in verdicts) for seen in group):
         return None
     return Decision("drain_and_reset", Severity.ERROR, Confidence.LIKELY, "Xid 94 says that the error was contained")
 
