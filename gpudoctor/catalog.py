@@ -59,10 +59,6 @@ class Catalog:
         upper = code.upper().replace("-", "_").replace(" ", "_")
         return difflib.get_close_matches(upper, self.codes, n=3, cutoff=0.5)
 
-    def matches(self, pattern: str, check: Check) -> bool:
-        """Whether `--check PATTERN` (a code, `XID_79`, `XID_*`) names something this check yields."""
-        return check.covers(pattern) or pattern in check.codes
-
     def known(self, code: str) -> bool:
         if code in self.codes:
             return True

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpudoctor.catalog import Catalog
-from gpudoctor.collect.collector import collect
+from gpudoctor.collect.collector import Held, collect
 from gpudoctor.diagnosis import diagnose
-from gpudoctor.examine import examine
+from gpudoctor.examine import Found, examine
+from gpudoctor.facts.fact import Fact
 from gpudoctor.facts.kernel_log import KernelLog, KernelRecord
 from gpudoctor.layer import Layer
 from gpudoctor.node.archive import Archive
@@ -39,6 +40,16 @@ def records(text: str) -> list[KernelRecord]:
     return [KernelRecord(line, i + 1, 10.0 + i * 0.001, None) for i, line in enumerate(text.strip().splitlines())]
 
 
+def found_in(text: bytes) -> tuple[Found, ...]:
+    """What the checks of the kernel layer find in a log that somebody sent."""
+    catalog = Catalog.installed()
+    checks = catalog.checks([Layer.KERNEL])
+    sent: dict[type[Fact], Held] = {KernelLog: parse_kernel_log(text, source="dmesg.txt")}
+    wanted = {kind for check in checks for kind in check.facts}
+    facts = collect(RecordedNode(Archive(), "none"), wanted, seconds=10, given=sent)
+    return examine(facts, checks, catalog.knowledge).found
+
+
 @given(st.lists(st.one_of(st.sampled_from(WORDS), st.text(max_size=40)), max_size=12).map("".join), st.booleans())
 def test_no_text_crashes_a_parser(text: str, timed: bool) -> None:
     lines = [KernelRecord(t, i + 1, float(i) if timed else None, None) for i, t in enumerate(text.split("\n"))]
@@ -64,7 +75,7 @@ def test_hostile_text_takes_no_time(word: str) -> None:
         list(parse(lines))
     for judge in (machine_check.machine_checks, stalls.oom_kills, stalls.stalls, aer.listed_devices):
         list(judge(lines))  # type: ignore[operator]
-    assert time.process_time() - start < 2.0
+    assert time.process_time() - start < 20, "backtracking takes hours here"
 
 
 def test_announcement_and_details_are_one_error() -> None:
@@ -222,11 +233,7 @@ def test_a_task_hangs_for_the_gpu_whose_firmware_is_silent() -> None:
         b"[  230.0] INFO: task nvidia-smi:99 blocked for more than 120 seconds.\n"
         b"[  230.0] Call Trace:\n[  230.0]  os_acquire_mutex+0x3b/0x50 [nvidia]\n"
     )
-    catalog = Catalog.installed()
-    checks = catalog.checks([Layer.KERNEL])
-    given = {KernelLog: parse_kernel_log(text, source="dmesg.txt")}
-    facts = collect(RecordedNode(Archive(), "none"), {k for c in checks for k in c.facts}, seconds=10, given=given)
-    told = diagnose(examine(facts, checks, catalog.knowledge).found)
+    told = diagnose(found_in(text))
     assert [told.findings[i].code for i in told.roots] == ["GSP_TIMEOUT"]
     assert "HUNG_TASK" in [f.code for f in told.findings]
 
@@ -235,9 +242,5 @@ def test_a_nonfatal_error_of_a_switch_asks_for_nothing() -> None:
     text = (
         b"[ 11.0] nvidia-nvswitch0: SXid (PCI:0000:c1:00.0): 12028, Non-fatal, Link 32 egress non-posted PRIV error\n"
     )
-    catalog = Catalog.installed()
-    checks = catalog.checks([Layer.KERNEL])
-    given = {KernelLog: parse_kernel_log(text, source="dmesg.txt")}
-    facts = collect(RecordedNode(Archive(), "none"), {k for c in checks for k in c.facts}, seconds=10, given=given)
-    (each,) = examine(facts, checks, catalog.knowledge).found
+    (each,) = found_in(text)
     assert (each.code, each.finding.values["action"]) == ("SXID_12028", "none")

@@ -129,7 +129,7 @@ def chosen_checks(catalog: Catalog, wish: Wish) -> tuple[Check, ...]:
     return tuple(
         check
         for check in catalog.checks(wish.layers)
-        if (not wish.checks or any(_names(catalog, pattern, check) for pattern in wish.checks))
+        if (not wish.checks or any(_names(pattern, check) for pattern in wish.checks))
         and not all(any(fnmatchcase(code, pattern) for pattern in wish.skip) for code in check.codes)
     )
 
@@ -143,8 +143,9 @@ def require_known(catalog: Catalog, pattern: str) -> None:
     )
 
 
-def _names(catalog: Catalog, pattern: str, check: Check) -> bool:
-    return catalog.matches(pattern, check) or any(fnmatchcase(code, pattern) for code in check.codes)
+def _names(pattern: str, check: Check) -> bool:
+    """Whether `--check PATTERN` (a code, `XID_79`, `XID_*`) names something this check yields."""
+    return check.covers(pattern) or any(fnmatchcase(code, pattern) for code in check.codes)
 
 
 def _wanted_codes(wish: Wish) -> Callable[[str], bool]:

@@ -147,9 +147,6 @@ class Facts:
     def kinds(self) -> tuple[type[Fact], ...]:
         return tuple(self._held)
 
-    def joined(self, other: Facts) -> Facts:
-        return Facts({**self._held, **other._held})
-
     @staticmethod
     def _missing(kind: type[Fact]) -> Unread:
         return Unread(Gap.NOT_RECORDED, kind.__name__, "was not collected")
