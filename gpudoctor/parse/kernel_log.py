@@ -34,7 +34,19 @@ WORDS = (
         "D3cold",
     ),
     # memory and machine checks
-    *("mce:", "MCE", "Machine check", "Machine Check", "EDAC", "DMAR", "IOMMU", "iommu", "AMD-Vi", "IO_PAGE_FAULT"),
+    *(
+        "mce:",
+        "MCE",
+        "hardware memory corruption",
+        "Machine check",
+        "Machine Check",
+        "EDAC",
+        "DMAR",
+        "IOMMU",
+        "iommu",
+        "AMD-Vi",
+        "IO_PAGE_FAULT",
+    ),
     *("oom", "OOM", "ut of memory", "Killed process", "page allocation failure", "vmalloc", "vmap", "swiotlb"),
     # a kernel in trouble
     *(
