@@ -13,9 +13,11 @@ from pathlib import Path
 from types import ModuleType
 
 from gpudoctor.check import Check
+from gpudoctor.finding import Finding
 from gpudoctor.knowledge import Description, FamilyFunction, Knowledge, UnknownCode
 from gpudoctor.layer import Layer
 from gpudoctor.lines import line_checks
+from gpudoctor.unread import Gap, Unread
 
 GROUP = "gpudoctor.checks"
 
@@ -26,6 +28,7 @@ class Catalog:
     def __init__(self, packages: Iterable[str]) -> None:
         self.packages = tuple(packages)
         self._modules: dict[Layer, tuple[ModuleType, ...]] = {}
+        self._broken: dict[tuple[str, Layer], str] = {}
         self.knowledge = Knowledge(self.packages, self.families)
 
     @classmethod
@@ -40,7 +43,8 @@ class Catalog:
         wanted = [layer for layer in Layer if not layers or layer in layers]
         marked = [check for layer in wanted for module in self._of(layer) for check in _marked_checks(module)]
         lines = [check for layer in wanted for check in line_checks(self.knowledge.with_lines(layer), layer)]
-        return (*marked, *lines)
+        broken = [_unloaded(package, layer, why) for (package, layer), why in self._broken.items() if layer in wanted]
+        return (*marked, *lines, *broken)
 
     def families(self, layer: Layer) -> Mapping[str, FamilyFunction]:
         return {
@@ -75,7 +79,12 @@ class Catalog:
 
     def _of(self, layer: Layer) -> tuple[ModuleType, ...]:
         if layer not in self._modules:
-            found = [module for package in self.packages for module in _layer_modules(package, layer)]
+            found: list[ModuleType] = []
+            for package in self.packages:
+                try:
+                    found += _layer_modules(package, layer)
+                except Exception as error:  # somebody's pack must not cost the others
+                    self._broken[package, layer] = f"{type(error).__name__}: {error}"
             self._modules[layer] = tuple(found)
         return self._modules[layer]
 
@@ -100,6 +109,16 @@ def _layer_modules(package: str, layer: Layer) -> Iterable[ModuleType]:
     if hasattr(module, "__path__"):
         for info in pkgutil.iter_modules(module.__path__):
             yield import_module(f"{module.__name__}.{info.name}")
+
+
+def _unloaded(package: str, layer: Layer, why: str) -> Check:
+    """Stands in the outcomes for what this pack would have checked: could not tell."""
+
+    def checks_of_pack() -> Iterator[Finding]:
+        raise Unread(Gap.MALFORMED, f"pack {package}", f"could not be loaded: {why}")
+
+    checks_of_pack.__module__ = f"{package}.{layer}"  # a check's layer is read from its module's path
+    return Check((f"{package}.{layer}",), checks_of_pack)
 
 
 def _marked_checks(module: ModuleType) -> Iterable[Check]:
