@@ -186,9 +186,7 @@ def test_a_hang_costs_one_fact(node: Callable[..., LiveNode]) -> None:
 def test_a_call_that_hung_is_not_asked_again(node: Callable[..., LiveNode]) -> None:
     machine = node("nvmlDeviceGetTemperature 3 hang")
     machine.nvml([NvmlCall("nvmlDeviceGetTemperature", 3, (0,))])
-    start = time.monotonic()
     answers = machine.nvml([NvmlCall("nvmlDeviceGetTemperature", 3, (0,), 1), NvmlCall("nvmlDeviceGetName", 3)])
-    assert time.monotonic() - start < CALL_SECONDS
     assert answers[0].detail.startswith("not asked")
     assert answers[1] == "NVIDIA H200"
 
