@@ -200,3 +200,13 @@ def test_prefix_of_dmesg_for_humans_and_of_talos_is_no_message() -> None:
     assert record.text.startswith("NVRM: Xid")
     assert record.at is not None
     assert record.at > 1e9
+
+
+def test_seconds_since_the_boot_are_shown_as_the_instant_where_the_boots_is_known() -> None:
+    line = b"[   25.210238] NVRM: Xid (PCI:0000:00:06): 31, pid=454, name=bad, Ch 3\n"
+    assert parse_kernel_log(line, source="t", booted=1_763_700_000.0).xids[0].record.time == "2025-11-21T04:40:25Z"
+    assert parse_kernel_log(line, source="t").xids[0].record.time == "25.210238"
+    unix = b"1763700025.210238 gpu-a17 kernel: NVRM: Xid (PCI:0000:00:06): 31, pid=454, name=bad, Ch 3\n"
+    assert parse_kernel_log(unix, source="t").xids[0].record.time == "2025-11-21T04:40:25Z"
+    printed = b"[Fri Nov 21 04:40:25 2025] NVRM: Xid (PCI:0000:00:06): 31, pid=454, name=bad, Ch 3\n"
+    assert parse_kernel_log(printed, source="t").xids[0].record.time == "Fri Nov 21 04:40:25 2025"

@@ -17,7 +17,7 @@ class KernelRecord(msgspec.Struct, frozen=True):
     text: str  # the message, without time, host and level
     line: int  # 1-based, in the log it came from
     at: float | None  # seconds on the log's one clock (the epoch where it is known), for order and distance
-    time: str | None  # as printed
+    time: str | None  # as printed, or of bare seconds the instant in UTC where the boot's is known
 
 
 class SmFault(msgspec.Struct, frozen=True):

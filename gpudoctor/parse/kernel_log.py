@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Iterator
+from datetime import datetime, timezone
 from typing import Generic, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from gpudoctor.parse.sxid import parse_sxid
 from gpudoctor.parse.xid import is_open, parse_xid
 
 T = TypeVar("T")
+_SECONDS = re.compile(r"\d{1,12}\.\d{1,9}")
 
 WORDS = (
     # GPU drivers
@@ -152,7 +154,7 @@ class _Reading(msgspec.Struct):
         )
 
     def take(self, line: LogLine, number: int) -> None:
-        record = KernelRecord(line.message, number, line.at, line.time)
+        record = KernelRecord(line.message, number, line.at, _shown_time(line))
         self.records.append(record)
         self.dated = self.dated or line.dated
         self.undated = self.undated or (line.at is not None and not line.dated)
@@ -253,3 +255,13 @@ def _on_one_clock(log: KernelLog) -> KernelLog:
         driver_version=log.driver_version,
         dropped=log.dropped,
     )
+
+
+def _shown_time(line: LogLine) -> str | None:
+    """As printed; a bare number of seconds, which nobody can set beside another log, as the instant it stands for."""
+    if line.time is None or line.at is None or not line.dated or not _SECONDS.fullmatch(line.time):
+        return line.time
+    try:
+        return datetime.fromtimestamp(line.at, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OverflowError, ValueError, OSError):  # a clock far off
+        return line.time
