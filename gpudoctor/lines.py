@@ -13,14 +13,12 @@ import msgspec
 from gpudoctor.check import Check
 from gpudoctor.facts.gpu_health import GpuRecovery
 from gpudoctor.facts.kernel_log import KernelLog, KernelRecord, Reset
-from gpudoctor.facts.pci import Inventory, PciDevice, gpu_subject
-from gpudoctor.finding import NODE, Evidence, Finding, Occurrence, Subject
+from gpudoctor.facts.pci import NVIDIA, Inventory, PciDevice, gpu_subject
+from gpudoctor.finding import NODE, Finding, Occurrence, Subject
 from gpudoctor.knowledge import LinePattern, Row
 from gpudoctor.layer import Layer
 from gpudoctor.parse.bus_id import normal_bus_id
-from gpudoctor.unread import Gap, Unread
 
-NVIDIA = 0x10DE
 PASSAGE = 6  # lines that one message of the NVIDIA driver may run over
 LOADING_SECONDS = 10.0  # the module probes its GPUs before it prints its load line
 
@@ -62,13 +60,6 @@ def findings(
         by_subject.pop(NODE.id, None)
     for hits in by_subject.values():
         yield grouped(code, hits, log)
-    if not by_subject and log.origin == "/dev/kmsg" and not log.begins_at_boot:
-        raise Unread(
-            Gap.ABSENT,
-            log.origin,
-            "holds no such line, but its first lines since the boot are overwritten",
-            "let this user read the journal: group systemd-journal or adm, or root",
-        )
 
 
 def grouped(code: str, hits: Sequence[Hit], log: KernelLog) -> Finding:
@@ -79,16 +70,10 @@ def grouped(code: str, hits: Sequence[Hit], log: KernelLog) -> Finding:
     return Finding(
         hits[0].subject,
         code=code,
-        evidence=excerpt([hit.record for hit in hits], log),
+        evidence=log.excerpt([hit.record for hit in hits]),
         occurrences=[Occurrence(h.record.at, h.values.get("pid")) for h in hits if h.record.at is not None],
         **values,
     )
-
-
-def excerpt(records: Sequence[KernelRecord], log: KernelLog) -> Iterator[Evidence]:
-    """The first three and the last."""
-    shown = [*records[:3], *records[3:][-1:]]
-    return (log.evidence(record) for record in shown)
 
 
 def _hits(patterns: Sequence[LinePattern], records: Sequence[KernelRecord], inventory: Inventory) -> Iterator[Hit]:

@@ -12,13 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpudoctor.catalog import Catalog
+from gpudoctor.collect.collector import collect
+from gpudoctor.examine import examine
 from gpudoctor.facts.gpu_health import GpuRecovery
+from gpudoctor.facts.kernel_events import KernelEvents
 from gpudoctor.facts.kernel_log import KernelLog, KernelRecord, Reset
 from gpudoctor.facts.pci import Inventory
-from gpudoctor.finding import Finding
+from gpudoctor.finding import NODE, Finding
 from gpudoctor.knowledge import LinePattern
 from gpudoctor.layer import Layer
 from gpudoctor.lines import findings, line_checks, match
+from gpudoctor.node.archive import Archive
+from gpudoctor.node.recorded import RecordedNode
 from gpudoctor.unread import Gap, Unread, hold
 
 LONGEST = 16384  # what the kernel log's reader keeps of a line
@@ -100,11 +105,16 @@ def test_what_a_reload_healed_is_not_found() -> None:
     assert run(log_of(*texts, resets=(at_once, elsewhere)))  # probing prints its errors just before the load line
 
 
-def test_a_log_without_its_beginning_is_not_clear() -> None:
-    with pytest.raises(Unread, match="overwritten"):
-        run(log_of("nothing", begins=False))
-    with pytest.raises(Unread, match="overwritten"):
-        list(findings("CODE", (GPU,), log_of(begins=False), unknown_bus()))
+def test_a_log_without_its_beginning_is_clear_of_nothing() -> None:
+    """Of no check that reads it: Xids, lines and events alike."""
+    catalog = Catalog.installed()
+    checks = [c for c in catalog.checks() if {w.kind for w in c.wants if not w.optional} & {KernelLog, KernelEvents}]
+    given = {KernelLog: log_of("nothing", begins=False), Inventory: unknown_bus()}
+    facts = collect(RecordedNode(Archive(), "t"), {k for c in checks for k in c.facts}, seconds=20, given=given)
+    outcomes = [o for o in examine(facts, checks, catalog.knowledge).outcomes if o.subject == NODE]
+    assert len(outcomes) > 30
+    assert {o.outcome for o in outcomes} == {"could_not_tell"}
+    assert sum("overwritten" in str(o.reason) for o in outcomes) > 30
 
 
 def test_a_check_for_each_row_with_lines() -> None:

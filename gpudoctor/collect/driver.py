@@ -16,7 +16,6 @@ from gpudoctor.parse.nvidia_proc import information, module_banner
 from gpudoctor.unread import Gap, Reading, Unread, hold, known
 
 PROC = "/proc/driver/nvidia"
-NVIDIA = 0x10DE
 MODULES = (
     "nvidia",
     "nvidia_uvm",
@@ -40,7 +39,8 @@ def nvidia_driver(node: Node, machine: Machine, inventory: Inventory) -> NvidiaD
     modules = _modules(node)
     banner = attribute(node, f"{PROC}/version")
     loaded = _loaded(modules, banner)
-    if loaded is not True and not nvidia_gpus(inventory) and not isinstance(inventory.reading("devices"), Unread):
+    bus_seen = not isinstance(inventory.reading("devices"), Unread)
+    if loaded is not True and bus_seen and not inventory.nvidia_gpus():
         return None
     said = banner if isinstance(banner, Unread) else module_banner(banner)
     unknown = Unread(Gap.MALFORMED, f"{PROC}/version", "names no version")
@@ -75,12 +75,6 @@ def device_nodes(node: Node, driver: NvidiaDriver, gpus: tuple[DriverGpu, ...] |
     minors = [gpu.reading("minor") for gpu in known(gpus, ())]
     paths = ["/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{m}" for m in minors if isinstance(m, int))]
     return DeviceNodes(nodes={path: _node_at(node, path) for path in paths})
-
-
-def nvidia_gpus(inventory: Inventory) -> tuple[str, ...]:
-    """Bus ids of NVIDIA GPUs that sysfs shows."""
-    devices = inventory.get("devices", {}).values()
-    return tuple(d.bus_id for d in devices if d.kind == "gpu" and d.get("vendor_id") == NVIDIA)
 
 
 def _modules(node: Node) -> Reading[dict[str, Module]]:

@@ -8,11 +8,10 @@ from gpudoctor.collect.answers import Answers, ask, integer, item, malformed, te
 from gpudoctor.collect.collector import collector
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.nvml import Nvml
-from gpudoctor.facts.pci import PciDevice, gpu_subject
+from gpudoctor.facts.pci import AMD, NVIDIA, PciDevice, gpu_subject
 from gpudoctor.node.surface import Node
 from gpudoctor.unread import Gap, Reading, Unread, hold
 
-NVIDIA, AMD = 0x10DE, 0x1002
 IDLE = 0x1  # nvmlClocksEventReasonGpuIdle
 
 QUESTIONS = {

@@ -9,13 +9,12 @@ import msgspec
 from gpudoctor.collect.attribute import attribute, number
 from gpudoctor.collect.collector import collector
 from gpudoctor.facts.nvml import Nvml
-from gpudoctor.facts.pci import Inventory, Kind, PciDevice, gpu_subject, pci_subject
+from gpudoctor.facts.pci import AMD, NVIDIA, Inventory, Kind, PciDevice, gpu_subject, pci_subject
 from gpudoctor.node.surface import Node
 from gpudoctor.parse.bus_id import bus_ids_on_path, normal_bus_id
 from gpudoctor.unread import Gap, Reading, Unread, hold, known
 
 DEVICES = "/sys/bus/pci/devices"
-NVIDIA, AMD = 0x10DE, 0x1002
 NVSWITCHES = {0x1AC2, 0x1AF1, 0x22A3}  # class 0680 alone is not enough: nForce network chips bear it too
 ALL_ONES_WIDTH = 63  # what the link width's six bits read as when nothing answers
 

@@ -8,6 +8,11 @@ from gpudoctor.facts.fact import SubjectFact, fact, source
 from gpudoctor.finding import Subject
 
 
+def numbered_subject(index: int) -> Subject:
+    """A GPU that NVML counts, and of which it cannot say where on the bus it is."""
+    return Subject("gpu", f"nvml-{index}", f"GPU {index} (bus id unknown)")
+
+
 @fact
 class Gpu(SubjectFact):
     """A GPU that NVML enumerates (vendor nvidia) or that amdgpu serves (vendor amd)."""

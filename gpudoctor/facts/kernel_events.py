@@ -7,8 +7,9 @@ from typing import Literal
 import msgspec
 
 from gpudoctor.facts.fact import Fact, fact, source
-from gpudoctor.facts.kernel_log import KernelRecord
+from gpudoctor.facts.kernel_log import KernelRecord, first_and_last
 from gpudoctor.finding import Evidence
+from gpudoctor.unread import Unread
 
 AerSeverity = Literal["corrected", "nonfatal", "fatal"]
 
@@ -98,11 +99,9 @@ class KernelEvents(Fact):
     reaches_boot: bool = source("{origin}")  # unread where the log's first lines since the boot are lost
     vendors: dict[str, tuple[int, int]] = source("{origin}")  # bus id -> vendor and class, as the boot log lists them
 
-    def whole(self) -> bool:
-        """Raises Unread where lines are lost: having found nothing is not clear then."""
-        return self.reaches_boot
+    def incomplete(self) -> Unread | None:
+        gap = self.reading("reaches_boot")
+        return gap if isinstance(gap, Unread) else None
 
     def evidence(self, records: tuple[KernelRecord, ...]) -> tuple[Evidence, ...]:
-        """The first three and the last."""
-        shown = (*records[:3], *records[3:][-1:])
-        return tuple(Evidence(self.origin, r.text, r.line, r.time) for r in shown)
+        return tuple(Evidence(self.origin, r.text, r.line, r.time) for r in first_and_last(records))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Union
 
 import msgspec
@@ -113,6 +114,11 @@ class Reset(msgspec.Struct, frozen=True):
     how: Literal["module loaded", "recovery action cleared", "gpu reset"]
 
 
+def first_and_last(records: Sequence[KernelRecord]) -> tuple[KernelRecord, ...]:
+    """The first three and the last: what a report shows of many."""
+    return (*records[:3], *records[3:][-1:])
+
+
 @fact
 class KernelLog(Fact):
     origin: str  # /dev/kmsg, journal, /var/log/kern.log, or the name of a file that was given
@@ -126,6 +132,9 @@ class KernelLog(Fact):
 
     def evidence(self, record: KernelRecord) -> Evidence:
         return Evidence(self.origin, record.text, record.line, record.time)
+
+    def excerpt(self, records: Sequence[KernelRecord]) -> tuple[Evidence, ...]:
+        return tuple(self.evidence(record) for record in first_and_last(records))
 
     def incomplete(self) -> Unread | None:
         if self.origin != "/dev/kmsg" or self.begins_at_boot:

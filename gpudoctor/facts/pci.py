@@ -7,6 +7,8 @@ from typing import Literal
 from gpudoctor.facts.fact import Fact, SubjectFact, fact, source
 from gpudoctor.finding import Subject
 
+NVIDIA, AMD = 0x10DE, 0x1002  # PCI vendor ids
+
 Kind = Literal["gpu", "nvswitch", "nic", "bridge", "nvme", "other"]
 
 
@@ -43,6 +45,10 @@ class Inventory(Fact):
     def is_gpu(self, bus_id: str) -> bool:
         device = self.get("devices", {}).get(bus_id)
         return bus_id in self.get("gpu_indices", {}) or (device is not None and device.kind == "gpu")
+
+    def nvidia_gpus(self) -> tuple[PciDevice, ...]:
+        """Raises Unread where the bus could not be read."""
+        return tuple(d for d in self.devices.values() if d.kind == "gpu" and d.get("vendor_id") == NVIDIA)
 
     def gpus_behind(self, bus_id: str) -> tuple[Subject, ...]:
         """The GPUs whose path to the root crosses this bridge."""

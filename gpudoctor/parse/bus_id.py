@@ -18,6 +18,11 @@ def normal_bus_id(text: str) -> str | None:
     return f"{domain:04x}:{bus:02x}:{slot:02x}.{found['function'] or '0'}" if slot < 32 else None
 
 
+def bus_id_of(domain: str, bus: str, slot: str, function: str = "0") -> str:
+    """Out of hexadecimal parts as they stand in a line; the slot is taken as it is said."""
+    return f"{int(domain, 16):04x}:{bus.lower()}:{slot.lower()}.{function}"
+
+
 def bus_ids_on_path(target: str) -> tuple[str, ...]:
     """`../../../devices/pci0000:00/0000:00:01.0/0000:01:00.0` -> every function from the root port down."""
     found = (normal_bus_id(part) if part.count(":") == 2 else None for part in target.split("/"))

@@ -245,15 +245,11 @@ def _on_one_clock(log: KernelLog) -> KernelLog:
     def placed(record: KernelRecord) -> KernelRecord:
         return replace(record, at=None) if record.at is not None and record.at < earliest_epoch else record
 
-    return KernelLog(
-        origin=log.origin,
+    return log.with_fields(
         records=tuple(placed(r) for r in log.records),
         xids=tuple(replace(e, record=placed(e.record)) for e in log.xids),
         sxids=tuple(replace(e, record=placed(e.record)) for e in log.sxids),
         resets=tuple(replace(e, record=placed(e.record)) for e in log.resets),
-        begins_at_boot=log.begins_at_boot,
-        driver_version=log.driver_version,
-        dropped=log.dropped,
     )
 
 

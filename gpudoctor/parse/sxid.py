@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from gpudoctor.facts.kernel_log import KernelRecord, SxidEvent
-from gpudoctor.parse.xid import bus_id
+from gpudoctor.parse.bus_id import bus_id_of
 
 _SXID = re.compile(
     r"(?:(?P<switch>nvidia-nvswitch\d{1,3}): )?SXid ?\((?:PCI:)?(?P<domain>[0-9a-fA-F]{4,8}):(?P<bus>[0-9a-fA-F]{2}):"
@@ -28,7 +28,7 @@ def parse_sxid(record: KernelRecord) -> SxidEvent | None:
         record=record,
         sxid=int(found["sxid"]),
         switch=found["switch"] or "nvswitch",
-        bus_id=bus_id(found["domain"], found["bus"], found["device"], found["function"] or "0"),
+        bus_id=bus_id_of(found["domain"], found["bus"], found["device"], found["function"] or "0"),
         fatal=None if found["how"] is None else found["how"] == "Fatal",
         link=int(found["link"]) if found["link"] else None,
         detail=found["detail"].strip(),

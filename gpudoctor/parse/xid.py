@@ -21,6 +21,7 @@ from gpudoctor.facts.kernel_log import (
     XidDetail,
     XidEvent,
 )
+from gpudoctor.parse.bus_id import bus_id_of
 
 _XID = re.compile(
     r"Xid ?\((?:PCI:)?(?:(?P<domain>[0-9a-fA-F]{4,8}):)?(?P<bus>[0-9a-fA-F]{2}):(?P<device>[0-9a-fA-F]{2})"
@@ -70,7 +71,7 @@ def parse_xid(record: KernelRecord) -> XidEvent | None:
     return XidEvent(
         record=record,
         xid=xid,
-        bus_id=bus_id(found["domain"] or "0", found["bus"], found["device"]),
+        bus_id=bus_id_of(found["domain"] or "0", found["bus"], found["device"]),
         mig=found["mig"],
         pid=process.pid,
         process=process.name,
@@ -91,10 +92,6 @@ def is_open(text: str) -> bool:
         or text.rstrip().endswith((",", "(", ":", "=", "@"))
         or found["rest"].count("(") > found["rest"].count(")")
     )
-
-
-def bus_id(domain: str, bus: str, device: str, function: str = "0") -> str:
-    return f"{int(domain, 16):04x}:{bus.lower()}:{device.lower()}.{function}"
 
 
 def _process(rest: str) -> tuple[Process, str]:

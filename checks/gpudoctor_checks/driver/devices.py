@@ -12,7 +12,6 @@ from gpudoctor.facts.pci import Inventory, PciDevice
 from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Severity, Subject
 from gpudoctor.knowledge import table
 from gpudoctor.unread import Gap, Unread
-from gpudoctor_checks.driver.modules import nvidia_gpus
 from gpudoctor_checks.gpu_models import PACK
 
 DISPLAY = 0x03
@@ -54,7 +53,7 @@ def no_gpu_in_this_container(nodes: DeviceNodes, inventory: Inventory, machine: 
     barred = [p for p in present if _barred(nodes.nodes[p], machine.uid)]
     if barred != present or (bool(present) is bool(machine.container)):
         return  # in a container what was not given is absent, in a job it is refused
-    gpus = nvidia_gpus(inventory)
+    gpus = inventory.nvidia_gpus()
     if gpus and not inventory.get("gpu_indices"):
         what = [Evidence(p, BARRED) for p in barred] or [Evidence("/dev", "no nvidia0, nvidia1, ...")]
         yield Finding(
@@ -89,7 +88,7 @@ def missing_from_nvml(
 ) -> Iterator[Finding]:
     """NVML answers, and does not list a GPU that the driver holds."""
     taken = {gpu.bus_id: gpu for gpu in gpus}
-    for device in nvidia_gpus(inventory):
+    for device in inventory.nvidia_gpus():
         gpu = taken.get(device.bus_id)
         if gpu is not None and gpu.get("excluded"):
             yield Finding(device.subject, code="GPU_EXCLUDED", evidence=gpu.seen("excluded"), model=gpu.get("model"))
@@ -103,7 +102,7 @@ def missing_from_nvml(
                     *(Evidence(f"{nvml.source('silent')} {index}", str(gap)) for index, gap in silent.items()),
                 ],
                 seen=len(nvml.bus_ids),
-                on_bus=len(nvidia_gpus(inventory)),
+                on_bus=len(inventory.nvidia_gpus()),
                 model=gpu.get("model") if gpu else None,
             )
 
@@ -121,7 +120,7 @@ def fewer_than_the_board_carries(inventory: Inventory, machine: Machine) -> Iter
     if machine.virtualization is not None:
         return  # a guest is given what its owner paid for
     devices = list(inventory.devices.values())
-    gpus = nvidia_gpus(inventory)
+    gpus = inventory.nvidia_gpus()
     for board in table(PACK, "device_ids")["baseboards"]:
         switches = [d for d in devices if d.kind == "nvswitch" and d.device_id == board["device_id"]]
         boards, odd = divmod(len(switches), board["switches"])
@@ -171,7 +170,7 @@ def _due(path: str, driver: NvidiaDriver) -> bool:
 
 
 def _bound(inventory: Inventory) -> list[PciDevice]:
-    return [gpu for gpu in nvidia_gpus(inventory) if gpu.driver == "nvidia"]
+    return [gpu for gpu in inventory.nvidia_gpus() if gpu.driver == "nvidia"]
 
 
 @check("PERMISSION_DENIED")

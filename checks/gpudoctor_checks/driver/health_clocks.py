@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from gpudoctor.check import check
 from gpudoctor.facts.gpu_clocks import GpuClocks
-from gpudoctor.finding import Confidence, Finding, Severity
+from gpudoctor.finding import Confidence, Evidence, Finding, Severity
 
 BUSY_PERCENT = 90
 LOW = 0.9  # of the default clock; boost never runs below it without a reason of its own
@@ -41,13 +41,13 @@ def locked_low(clocks: GpuClocks) -> Iterator[Finding]:
 
 
 def _low(
-    clocks: GpuClocks, what: str, mhz: int, normal: int, by: str, confidence: Confidence, evidence: object
+    clocks: GpuClocks, what: str, mhz: int, normal: int, by: str, confidence: Confidence, evidence: Iterable[Evidence]
 ) -> Finding:
     return Finding(
         clocks.subject,
         severity=Severity.ERROR if mhz < normal * QUARTER else None,
         confidence=confidence,
-        evidence=evidence,  # type: ignore[arg-type]
+        evidence=evidence,
         what=what,
         mhz=mhz,
         normal_mhz=normal,

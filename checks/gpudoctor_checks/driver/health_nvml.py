@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpudoctor.check import check
-from gpudoctor.facts.gpu import Gpu
+from gpudoctor.facts.gpu import Gpu, numbered_subject
 from gpudoctor.facts.gpu_gaps import GpuGaps, UnreadField
 from gpudoctor.facts.nvml import Nvml
 from gpudoctor.facts.services import Persistence
@@ -51,7 +51,7 @@ def unopened(nvml: Nvml, gpus: tuple[Gpu, ...]) -> Iterator[Finding]:
     placed = {gpu.index: gpu.subject for gpu in gpus}
     for index, gap in nvml.silent.items():
         if gap.gap in CODES and _own(gap, gap.gap):
-            subject = placed.get(index, Subject("gpu", f"nvml-{index}", f"GPU {index} (bus id unknown)"))
+            subject = placed.get(index, numbered_subject(index))
             yield _fault(subject, CODES[gap.gap], [gap])
 
 

@@ -14,17 +14,11 @@ from gpudoctor.unread import Unread
 from gpudoctor_checks.gpu_models import PACK, generation_of
 from gpudoctor_checks.passthrough import PASSED_THROUGH
 
-NVIDIA = 0x10DE
-
-
-def nvidia_gpus(inventory: Inventory) -> list[PciDevice]:
-    return [d for d in inventory.devices.values() if d.kind == "gpu" and d.vendor_id == NVIDIA]
-
 
 @check("DRIVER_NOT_LOADED", "GPU_NOT_BOUND", "GPU_PASSED_THROUGH")
 def unserved_gpus(driver: NvidiaDriver, inventory: Inventory) -> Iterator[Finding]:
     """An NVIDIA GPU is on the bus and NVIDIA's module does not drive it."""
-    gpus = nvidia_gpus(inventory)
+    gpus = inventory.nvidia_gpus()
     for gpu in gpus:
         if gpu.driver in PASSED_THROUGH:
             yield Finding(gpu.subject, code="GPU_PASSED_THROUGH", evidence=gpu.seen("driver"), driver=gpu.driver)
@@ -71,7 +65,7 @@ def no_unified_memory(driver: NvidiaDriver, inventory: Inventory) -> Iterator[Fi
     """nvidia_uvm is not loaded, and nothing here loads it when a program starts CUDA."""
     if not driver.loaded or "nvidia_uvm" in driver.modules or "nvidia_vgpu_vfio" in driver.modules:
         return
-    if any(gpu.driver == "nvidia" for gpu in nvidia_gpus(inventory)) and not driver.loader:
+    if any(gpu.driver == "nvidia" for gpu in inventory.nvidia_gpus()) and not driver.loader:
         yield Finding(NODE, evidence=[*driver.seen("loader"), *driver.seen("version")], modules=sorted(driver.modules))
 
 
@@ -82,7 +76,7 @@ def wrong_kind_of_module(driver: NvidiaDriver, inventory: Inventory) -> Iterator
         return
     served = inventory.get("gpu_indices", {})  # NVML lists them: whatever the table says, they work
     branch = int(driver.version.partition(".")[0])
-    for gpu in nvidia_gpus(inventory):
+    for gpu in inventory.nvidia_gpus():
         if gpu.bus_id in served or gpu.driver in PASSED_THROUGH:
             continue
         generation = generation_of(gpu.device_id)

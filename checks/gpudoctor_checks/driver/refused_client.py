@@ -36,7 +36,7 @@ def refused_client(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
     yield Finding(
         NODE,
         severity=Severity.WARNING if inventory.get("gpu_indices", {}) else Severity.ERROR,
-        evidence=[log.evidence(record) for _, record in [*refused[:3], *refused[3:][-1:]]],
+        evidence=log.excerpt([record for _, record in refused]),
         occurrences=[Occurrence(record.at) for record, _ in own if record.at is not None],
         count=len(refused),
         library="a library of that version",

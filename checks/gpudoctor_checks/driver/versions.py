@@ -13,7 +13,6 @@ from gpudoctor.facts.pci import Inventory
 from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Severity
 from gpudoctor.knowledge import table
 from gpudoctor.unread import Unread
-from gpudoctor_checks.driver.modules import nvidia_gpus
 from gpudoctor_checks.gpu_models import PACK, generation_of
 
 # CUDA's compatibility package (also conda's) and link-time stubs: other checks judge these
@@ -111,7 +110,7 @@ def known_fault(driver: NvidiaDriver, inventory: Inventory) -> Iterator[Finding]
     """NVIDIA names a fault of this version, and these GPUs can meet it."""
     if not driver.loaded:
         return
-    here = {generation_of(gpu.device_id) for gpu in nvidia_gpus(inventory)}
+    here = {generation_of(gpu.device_id) for gpu in inventory.nvidia_gpus()}
     for row in table(PACK, "drivers")["known_bad"]:
         within = number(row["from"]) <= number(driver.version) < number(row["fixed_in"])
         if within and (not row.get("generations") or here & set(row["generations"])):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from gpudoctor.facts.kernel_events import KernelEvents
-from gpudoctor.facts.pci import Inventory, PciDevice, gpu_subject, pci_subject
+from gpudoctor.facts.pci import AMD, NVIDIA, Inventory, PciDevice, gpu_subject, pci_subject
 from gpudoctor.finding import Subject
 
 GPU_DRIVERS = {"nvidia", "amdgpu", "nouveau"}
 BRIDGE_DRIVERS = {"pcieport", "pci", "shpchp"}
-GPU_VENDORS = {0x10DE, 0x1002}
+GPU_VENDORS = {NVIDIA, AMD}
 GPU_CLASSES = {0x0300, 0x0302, 0x0380, 0x1200}
 
 

@@ -31,7 +31,6 @@ def bar_unassigned(events: KernelEvents, inventory: Inventory) -> Iterator[Findi
             occurrences=occurrences([bar.record]),
             bar=number,
         )
-    events.whole()
 
 
 @check("IOMMU_FAULT")
@@ -56,4 +55,3 @@ def iommu_fault(events: KernelEvents, inventory: Inventory) -> Iterator[Finding]
             address=faults[0].address or "not named",
             reason=faults[0].reason or "not named",
         )
-    events.whole()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gpudoctor.check import check
-from gpudoctor.facts.gpu import Gpu
+from gpudoctor.facts.gpu import Gpu, numbered_subject
 from gpudoctor.facts.gpu_gaps import GpuGaps
 from gpudoctor.facts.nvml import Nvml
 from gpudoctor.finding import Evidence, Finding, Subject
@@ -32,7 +32,7 @@ def _refused(nvml: Nvml, gpus: tuple[Gpu, ...], gaps: tuple[GpuGaps, ...]) -> It
     """Each GPU that NVML cannot open or lost since; one without a place on the bus goes by its number."""
     placed = {gpu.index: gpu.subject for gpu in gpus}
     for index, gap in nvml.silent.items():
-        yield placed.get(index, Subject("gpu", f"nvml-{index}", f"GPU {index} (bus id unknown)")), gap
+        yield placed.get(index, numbered_subject(index)), gap
     silent = {subject.id for index, subject in placed.items() if index in nvml.silent}
     for gpu in gaps:
         lost = [each.gap for each in gpu.unread if each.gap.gap is Gap.LOST]

@@ -43,7 +43,6 @@ def machine_check(events: KernelEvents) -> Iterator[Finding]:
             status=next((each.status for each in own if each.status), "not named"),
             action="uncorrected" if uncorrected or unclear else "corrected" if weak > Severity.INFO else "watch",
         )
-    events.whole()
 
 
 def _peak_per_day(own: Sequence[MachineCheck]) -> int:
@@ -84,7 +83,6 @@ def oom_kill(events: KernelEvents) -> Iterator[Finding]:
             cgroup=next((kill.cgroup for kill in kills if kill.cgroup), None),
             action="cgroup" if limited else "machine",
         )
-    events.whole()
 
 
 @check("HUNG_TASK")
@@ -116,7 +114,6 @@ def hung_task(events: KernelEvents, log: KernelLog, inventory: Inventory) -> Ite
             f"{len(untraced)} blocked tasks stand there without a call trace, so where they wait is not known",
             "send the lines after 'blocked for more than' too",
         )
-    events.whole()
 
 
 @check("CPU_LOCKUP")
@@ -136,4 +133,3 @@ def lockup(events: KernelEvents) -> Iterator[Finding]:
             process=next((stall.process for stall in stuck if stall.process), None),
             module=module or "no GPU driver",
         )
-    events.whole()

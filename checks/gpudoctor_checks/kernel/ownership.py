@@ -8,7 +8,6 @@ from gpudoctor.check import check
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.finding import Finding, Severity
 
-NVIDIA = 0x10DE
 FRAMEBUFFERS = ("nvidiafb", "rivafb")
 
 
@@ -16,9 +15,7 @@ FRAMEBUFFERS = ("nvidiafb", "rivafb")
 def foreign_driver(inventory: Inventory) -> Iterator[Finding]:
     """A driver that cannot compute is bound to the GPU, so NVIDIA's cannot be."""
     served = any(d.driver == "nvidia" for d in inventory.devices.values() if d.kind == "gpu")
-    for device in inventory.devices.values():
-        if device.kind != "gpu" or device.vendor_id != NVIDIA:
-            continue
+    for device in inventory.nvidia_gpus():
         code = "NOUVEAU_CONFLICT" if device.driver == "nouveau" else "FB_DRIVER_CONFLICT"
         if device.driver == "nouveau" or device.driver in FRAMEBUFFERS:
             # beside GPUs that NVIDIA's driver serves it is one for the display, as a rule

@@ -44,7 +44,6 @@ def aer(events: KernelEvents, inventory: Inventory) -> Iterator[Finding]:
             errors=", ".join(dict.fromkeys(name for event in own for name in event.errors)) or "not named",
             action="reseat" if kinds["nonfatal"] + kinds["fatal"] or severity > Severity.INFO else "watch",
         )
-    events.whole()
 
 
 def _weight(events: Sequence[AerEvent]) -> tuple[Severity, bool]:
@@ -66,14 +65,12 @@ def _weight(events: Sequence[AerEvent]) -> tuple[Severity, bool]:
 def contained(events: KernelEvents, inventory: Inventory) -> Iterator[Finding]:
     """A port cut off what is behind it to stop an error from spreading."""
     yield from _lost(events, inventory, ("contained",))
-    events.whole()
 
 
 @check("PCIE_LINK_DOWN")
 def link_down(events: KernelEvents, inventory: Inventory) -> Iterator[Finding]:
     """A port lost the device behind it."""
     yield from _lost(events, inventory, ("link down", "card not present"))
-    events.whole()
 
 
 def _lost(events: KernelEvents, inventory: Inventory, whats: tuple[str, ...]) -> Iterator[Finding]:

@@ -8,11 +8,10 @@ from collections.abc import Iterator, Sequence
 from gpudoctor.check import check
 from gpudoctor.facts.kernel_log import KernelLog, KernelRecord
 from gpudoctor.facts.pci import Inventory, PciDevice, gpu_subject
-from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Occurrence, Subject
+from gpudoctor.finding import NODE, Confidence, Finding, Occurrence, Subject
 from gpudoctor.unread import Unread
 from gpudoctor_checks.passthrough import PASSED_THROUGH
 
-NVIDIA = 0x10DE
 NEAR = 12  # lines of the driver's advice that follow its complaint
 _NOUVEAU = re.compile(r"nouveau (?P<bus_id>[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]): ")
 _FRAMEBUFFER = re.compile(r"(?P<driver>nvidiafb|rivafb|rivatv)(?: [0-9a-f:.]{7,12})?: ")
@@ -48,13 +47,8 @@ def probe_not_called(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
 
 def _given_away(inventory: Inventory) -> bool:
     """Every GPU that NVIDIA's driver lacks is meant for a virtual machine, or none lacks it by now."""
-    gpus = _nvidia_gpus(inventory)
+    gpus = inventory.nvidia_gpus() if inventory.get("devices") else ()
     return bool(gpus) and all(gpu.get("driver") in (*PASSED_THROUGH, "nvidia") for gpu in gpus)
-
-
-def _nvidia_gpus(inventory: Inventory) -> list[PciDevice]:
-    devices: dict[str, PciDevice] = inventory.get("devices", {})
-    return [d for d in devices.values() if d.kind == "gpu" and d.get("vendor_id") == NVIDIA]
 
 
 def gpu_or_known(inventory: Inventory, bus_id: str) -> Subject:
@@ -73,14 +67,10 @@ def _conflict(
         subject,
         code=code,
         confidence=confidence,
-        evidence=_shown(log, records),
+        evidence=log.excerpt(records),
         occurrences=[Occurrence(r.at) for r in records[:1] if r.at is not None],
         driver=driver,
     )
-
-
-def _shown(log: KernelLog, records: Sequence[KernelRecord]) -> Iterator[Evidence]:
-    return (log.evidence(record) for record in [*records[:3], *records[3:][-1:]])
 
 
 @check("SECURE_BOOT_MODULE_REJECTED")
@@ -102,7 +92,7 @@ def refused_module(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
     yield Finding(
         NODE,
         confidence=Confidence.CERTAIN if named else Confidence.LIKELY if waiting else Confidence.POSSIBLE,
-        evidence=_shown(log, refused),
+        evidence=log.excerpt(refused),
         occurrences=[Occurrence(record.at) for record in refused if record.at is not None],
         count=len(refused),
     )

@@ -42,7 +42,7 @@ def sxids(log: KernelLog, inventory: Inventory) -> Iterator[Finding]:
             code=f"SXID_{sxid}",
             severity=_severity(fatal, action),
             confidence=Confidence.CERTAIN if certain else Confidence.POSSIBLE,
-            evidence=[log.evidence(event.record) for event in [*group[:3], *group[3:][-1:]]],
+            evidence=log.excerpt([event.record for event in group]),
             occurrences=[Occurrence(at) for at in _times(group)],
             sxid=sxid,
             name=_entry(sxid).get("name") or group[0].detail or "unknown",

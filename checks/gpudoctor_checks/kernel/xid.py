@@ -68,10 +68,8 @@ def gpu_of(inventory: Inventory, bus_id: str) -> Subject:
     return subject if subject.kind == "gpu" else gpu_subject(bus_id, None, subject.within)
 
 
-def evidence(group: Sequence[Seen], log: KernelLog) -> Iterator[Evidence]:
-    """The first three lines and the last."""
-    shown = [*group[:3], *group[3:][-1:]]
-    return (log.evidence(seen.event.record) for seen in shown)
+def evidence(group: Sequence[Seen], log: KernelLog) -> tuple[Evidence, ...]:
+    return log.excerpt([seen.event.record for seen in group])
 
 
 def occurrences(group: Sequence[Seen]) -> list[Occurrence]:
