@@ -54,6 +54,13 @@ def hold(reading: Reading[T]) -> T:
     return cast(T, reading)
 
 
+def required(reading: Reading[T]) -> T:
+    """The value; raises the gap where there is none, for what can do nothing without it."""
+    if isinstance(reading, Unread):
+        raise reading
+    return reading
+
+
 def known(reading: Reading[T], otherwise: T) -> T:
     """The value, or a stand-in where the caller has a true one for the gap."""
     return otherwise if isinstance(reading, Unread) else reading

@@ -69,7 +69,7 @@ def test_values_of_every_kind_become_json() -> None:
 
 def test_an_unread_field_says_why() -> None:
     gone = Unread(Gap.DENIED, "/sys/x", "Permission denied", "run as root")
-    device = PciDevice(pci_subject("0000:00:01.0"), "0000:00:01.0", *[gone] * 9)  # type: ignore[arg-type]
+    device = PciDevice(pci_subject("0000:00:01.0"), "0000:00:01.0", *[gone] * 10)  # type: ignore[arg-type]
     safe = json_safe({"device": device, "severity": Severity.ERROR})
     assert safe["device"]["driver"] == {
         "unread": "denied",

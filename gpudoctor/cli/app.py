@@ -27,6 +27,9 @@ ListFormat = Annotated[str, typer.Option("--format", metavar="FORMAT", help="ter
 Node = Annotated[str | None, typer.Option("--node", metavar="FILE", help="Read a recording instead of this machine.")]
 Root = Annotated[str, typer.Option(metavar="DIR", help="Where the node's /proc, /sys, /dev and /etc are mounted.")]
 Timeout = Annotated[str, typer.Option(metavar="TIME", help="The longest that the whole command takes: 20s, 1m.")]
+Sample = Annotated[
+    str, typer.Option(metavar="TIME", help="Read error counters twice, so far apart: 1s. Else since boot.")
+]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file, whole or not.")]
 Ascii = Annotated[bool, typer.Option("--ascii", help="No box drawing and no glyphs beyond ASCII.")]
 NoColor = Annotated[bool, typer.Option("--no-color", help="No colour; so does the environment's NO_COLOR.")]
@@ -94,6 +97,7 @@ def scan(
         typer.Option(metavar="LAYER", help="Exit 3 where it could not be examined.", autocompletion=_layers),
     ] = None,
     timeout: Timeout = "20",
+    sample: Sample = "",
     since: Annotated[str, typer.Option(metavar="boot|TIME", help="How far back the kernel log counts: 2h, 3d.")] = (
         "boot"
     ),
@@ -126,6 +130,7 @@ def scan(
         recording=node,
         root=root,
         seconds=wish.timeout_seconds,
+        sample=sample,
         quiet=quiet,
         ascii_only=ascii,
     ) as examined:
@@ -150,6 +155,7 @@ def record(
     redact: Annotated[bool, typer.Option("--redact/--no-redact", help="Leave out serials, names, addresses.")] = True,
     root: Root = "/",
     timeout: Timeout = "20",
+    sample: Sample = "",
     quiet: Silent = False,
 ) -> int:
     """Write down all that a scan reads, failures too, in one text file that anyone can examine.
@@ -160,7 +166,7 @@ def record(
     began = time.monotonic()
     require_writable(file)
     seconds = options.duration("--timeout", timeout)
-    with patient("recording the node", recording=None, root=root, seconds=seconds, quiet=quiet) as node:
+    with patient("recording the node", recording=None, root=root, seconds=seconds, sample=sample, quiet=quiet) as node:
         from gpudoctor.cli.recording import recorded_text
 
         text, surfaces = recorded_text(node, catalog(), seconds, began=began, redacted=redact)

@@ -70,6 +70,14 @@ def duration(option: str, given: str) -> float:
     return seconds
 
 
+def sample(given: str, timeout_seconds: float) -> float:
+    """How far apart counters are read twice; 0 where it is not asked for."""
+    seconds = duration("--sample", given) if given else 0.0
+    if seconds > timeout_seconds / 2:
+        raise Refusal(f"--sample {given} leaves a scan of {timeout_seconds:g} s no time; raise --timeout")
+    return seconds
+
+
 def since(given: str) -> float | None:
     """Seconds back from now, or None for everything since the boot."""
     if given.strip().lower() == "boot":

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from gpudoctor.cli import FAILED, say
+from gpudoctor.cli import FAILED, options, say
 from gpudoctor.cli.refusal import Refusal
 from gpudoctor.cli.spinner import working
 
@@ -22,30 +22,40 @@ LARGEST_RECORDING_BYTES = 512 * 1024 * 1024
 
 @contextmanager
 def patient(
-    doing: str, *, recording: str | None, root: str, seconds: float, quiet: bool = False, ascii_only: bool = False
+    doing: str,
+    *,
+    recording: str | None,
+    root: str,
+    seconds: float,
+    sample: str = "",
+    quiet: bool = False,
+    ascii_only: bool = False,
 ) -> Iterator[Node]:
     """The node, while a person waits. A live one is left in time whatever hangs."""
     if recording is not None and root != "/":
         raise Refusal("--node and --root exclude each other: a recording is no mounted machine")
+    if recording is not None and sample:
+        raise Refusal("--node and --sample exclude each other: a recording holds the samples it was made with")
+    apart = options.sample(sample, seconds)
     guard = threading.Timer(seconds + GRACE_SECONDS, _leave, (seconds + GRACE_SECONDS,))
     guard.daemon = True
     if recording is None:
         guard.start()
     try:
-        node = recorded(recording) if recording is not None else live(root, seconds)
+        node = recorded(recording) if recording is not None else live(root, seconds, apart)
         with working(doing, quiet=quiet, ascii_only=ascii_only):
             yield node
     finally:
         guard.cancel()
 
 
-def live(root: str, seconds: float) -> Node:
+def live(root: str, seconds: float, sample_seconds: float = 0.0) -> Node:
     """Starts NVML's worker process; what is imported after this overlaps with it."""
     if not os.path.isdir(root):
         raise Refusal(f"cannot read --root {root}: there is no such directory")
     from gpudoctor.node.live import LiveNode
 
-    return LiveNode(root=root, seconds=seconds)
+    return LiveNode(root=root, seconds=seconds, sample_seconds=sample_seconds)
 
 
 def recorded(path: str) -> Node:

@@ -11,7 +11,7 @@ from gpudoctor.collect.collector import collector
 from gpudoctor.facts.nvml import Nvml
 from gpudoctor.facts.pci import AMD, NVIDIA, Inventory, Kind, PciDevice, gpu_subject, pci_subject
 from gpudoctor.node.surface import Node
-from gpudoctor.parse.bus_id import bus_ids_on_path, normal_bus_id
+from gpudoctor.parse.bus_id import bus_ids_on_path, host_bridge_of, normal_bus_id
 from gpudoctor.unread import Gap, Reading, Unread, hold, known
 
 DEVICES = "/sys/bus/pci/devices"
@@ -28,6 +28,7 @@ class _Slot(msgspec.Struct, frozen=True):
     class_code: Reading[int]
     driver: Reading[str | None]
     path: Reading[tuple[str, ...]]
+    host_bridge: Reading[str]
 
 
 @collector
@@ -70,6 +71,7 @@ def _numbered(device: PciDevice, index: int) -> PciDevice:
 def _slot(node: Node, bus_id: str) -> _Slot:
     target = node.link(f"{DEVICES}/{bus_id}")
     path = target if isinstance(target, Unread) else bus_ids_on_path(target)[:-1]
+    root = target if isinstance(target, Unread) else _host_bridge(bus_id, target)
     text = attribute(node, f"{DEVICES}/{bus_id}/uevent")
     if isinstance(text, str) and "PCI_ID=" in text:
         said = {name: value for name, _, value in (line.partition("=") for line in text.splitlines())}
@@ -82,11 +84,17 @@ def _slot(node: Node, bus_id: str) -> _Slot:
             _hex(said.get("PCI_CLASS", ""), where),
             said.get("DRIVER"),
             path,
+            root,
         )
     vendor_id, device_id, class_code = (
         number(node, f"{DEVICES}/{bus_id}/{f}", 16) for f in ("vendor", "device", "class")
     )
-    return _Slot(bus_id, vendor_id, device_id, class_code, _bound(node, bus_id), path)
+    return _Slot(bus_id, vendor_id, device_id, class_code, _bound(node, bus_id), path, root)
+
+
+def _host_bridge(bus_id: str, target: str) -> Reading[str]:
+    where = f"{DEVICES}/{bus_id}"
+    return host_bridge_of(target) or Unread(Gap.MALFORMED, where, f"names no root bus: {target[:80]!r}")
 
 
 def _bound(node: Node, bus_id: str) -> Reading[str | None]:
@@ -142,6 +150,7 @@ def _device(node: Node, slot: _Slot, kind: Kind, above_gpu: bool) -> PciDevice:
         revision=hold(number(node, f"{where}/revision", 16) if serves else spared),
         driver=hold(slot.driver),
         path=hold(slot.path),
+        host_bridge=hold(slot.host_bridge),
         numa_node=hold(number(node, f"{where}/numa_node") if serves else spared),
         config_gone=hold(_config_gone(node, where) if probed else spared),
     )

@@ -23,6 +23,7 @@ class PciDevice(SubjectFact):
     revision: int = source("/sys/bus/pci/devices/{bus_id}/revision")
     driver: str | None = source("/sys/bus/pci/devices/{bus_id}/driver")  # None: no driver bound
     path: tuple[str, ...] = source("/sys/bus/pci/devices/{bus_id}")  # bridges from the root port down, without itself
+    host_bridge: str = source("/sys/bus/pci/devices/{bus_id}")  # pci0000:16, the root bus
     numa_node: int = source("/sys/bus/pci/devices/{bus_id}/numa_node")  # -1: the firmware does not say
     config_gone: bool = source("/sys/bus/pci/devices/{bus_id}/config")  # reads as all ones: off the bus
 

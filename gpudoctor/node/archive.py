@@ -67,6 +67,7 @@ class Archive:
     time: float = 0.0
     redacted: bool = False
     surfaces: dict[Key, Reading[Any]] = field(default_factory=dict)
+    sample_seconds: float = 0.0  # between the two readings of counters; 0: they were read once
 
 
 def dump(archive: Archive) -> str:
@@ -76,6 +77,7 @@ def dump(archive: Archive) -> str:
         f"uid {archive.uid}",
         f"time {archive.time!r}",
         f"redacted {'yes' if archive.redacted else 'no'}",
+        *([f"sample {archive.sample_seconds!r}"] if archive.sample_seconds else []),
     ]
     for (verb, key), reading in archive.surfaces.items():
         lines += _section(verb, key, reading)
@@ -109,7 +111,9 @@ def _header(lines: list[str]) -> Archive:
     try:
         seconds = float(held["time"])
         datetime.fromtimestamp(seconds, timezone.utc)  # also refuses nan, inf and years beyond 9999
-        return Archive(held["platform"], int(held["uid"]), seconds, held.get("redacted") == "yes")
+        sample = float(held.get("sample", "0"))
+        redacted = held.get("redacted") == "yes"
+        return Archive(held["platform"], int(held["uid"]), seconds, redacted, sample_seconds=max(0.0, sample))
     except (ValueError, OverflowError, OSError) as error:
         raise MalformedArchive(f"has a broken header: {error}") from error
 

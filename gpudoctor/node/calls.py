@@ -75,6 +75,9 @@ def _text(error: Exception) -> str:
 def _argument(given: int | str) -> Any:
     if isinstance(given, int):
         return given
+    name, _, scope = given.partition(":")
+    if scope.isdecimal():  # a field of one link: NVML_FI_DEV_NVLINK_GET_SPEED:3
+        return (_argument(name), int(scope))
     value = vars(pynvml).get(given)
     if isinstance(value, tuple) and len(value) == 1:  # NVML_P2P_CAPS_INDEX_READ = 0, has a comma too many
         value = value[0]
@@ -136,7 +139,7 @@ def _listed(gpu: Any) -> int:
     return int(pynvml.nvmlDeviceGetIndex(_handle(gpu) if isinstance(gpu, int) else gpu))
 
 
-def _fields(handle: Any, *ids: int) -> list[list[Any]]:
+def _fields(handle: Any, *ids: int | tuple[int, int]) -> list[list[Any]]:
     """[fieldId, nvmlReturn, value] for each; the value is None where its return code is not 0."""
     answers = pynvml.nvmlDeviceGetFieldValues(handle, list(ids))
     return [[a.fieldId, a.nvmlReturn, None if a.nvmlReturn else _value(a.valueType, a.value)] for a in answers]

@@ -37,7 +37,8 @@ class LiveNode:
     kind: Literal["live", "recording"] = "live"
     name = "live"
 
-    def __init__(self, root: str = "/", seconds: float = 20.0) -> None:
+    def __init__(self, root: str = "/", seconds: float = 20.0, sample_seconds: float = 0.0) -> None:
+        self.sample_seconds = sample_seconds
         self.platform = sys.platform
         self.uid = os.geteuid()
         self.time = time.time()
@@ -52,7 +53,7 @@ class LiveNode:
             if self._is_here and _may_answer():
                 self._nvml.start()
 
-    def read(self, path: str) -> Reading[bytes]:
+    def read(self, path: str, sample: int = 0) -> Reading[bytes]:
         lane = next((lane for pattern, lane in SLEEPS if pattern.match(path)), None)
         if lane is None or self._nvml is None:
             return self._files.read(path)

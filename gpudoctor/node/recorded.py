@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, cast
 
 from gpudoctor.node.archive import Archive, Key, Verb
-from gpudoctor.node.surface import NvmlCall, Output, Stat
+from gpudoctor.node.surface import NvmlCall, Output, Stat, sampled
 from gpudoctor.unread import Gap, Reading, Unread
 
 
@@ -18,15 +18,17 @@ class RecordedNode:
         self.platform = archive.platform
         self.uid = archive.uid
         self.time = archive.time
+        self.sample_seconds = archive.sample_seconds
         self._surfaces = dict(archive.surfaces)
 
     def with_surfaces(self, changed: Mapping[Key, Reading[Any]]) -> RecordedNode:
         """The same machine with some surfaces answering otherwise."""
-        archive = Archive(self.platform, self.uid, self.time, surfaces={**self._surfaces, **changed})
+        surfaces = {**self._surfaces, **changed}
+        archive = Archive(self.platform, self.uid, self.time, surfaces=surfaces, sample_seconds=self.sample_seconds)
         return RecordedNode(archive, self.name)
 
-    def read(self, path: str) -> Reading[bytes]:
-        return cast("Reading[bytes]", self._held("file", path))
+    def read(self, path: str, sample: int = 0) -> Reading[bytes]:
+        return cast("Reading[bytes]", self._held("file", sampled(path, sample)))
 
     def list(self, path: str) -> Reading[tuple[str, ...]]:
         return cast("Reading[tuple[str, ...]]", self._held("dir", path))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar
 
 from gpudoctor.node.archive import Archive, Key, Verb
-from gpudoctor.node.surface import Node, NvmlCall, Output, Stat
+from gpudoctor.node.surface import Node, NvmlCall, Output, Stat, sampled
 from gpudoctor.unread import Reading
 
 T = TypeVar("T")
@@ -20,12 +20,13 @@ class RecordingNode:
         self.platform = node.platform
         self.uid = node.uid
         self.time = node.time
+        self.sample_seconds = node.sample_seconds
         self._node = node
         self._heard: dict[Key, Reading[Any]] = {}
         self._lock = threading.Lock()
 
-    def read(self, path: str) -> Reading[bytes]:
-        return self._kept("file", path, self._node.read(path))
+    def read(self, path: str, sample: int = 0) -> Reading[bytes]:
+        return self._kept("file", sampled(path, sample), self._node.read(path, sample))
 
     def list(self, path: str) -> Reading[tuple[str, ...]]:
         return self._kept("dir", path, self._node.list(path))
@@ -47,7 +48,7 @@ class RecordingNode:
         """What was asked and answered until now, in the order of its keys; nothing is redacted yet."""
         with self._lock:
             heard = dict(sorted(self._heard.items()))
-        return Archive(self.platform, self.uid, self.time, surfaces=heard)
+        return Archive(self.platform, self.uid, self.time, surfaces=heard, sample_seconds=self.sample_seconds)
 
     def _kept(self, verb: Verb, key: str, reading: Reading[T]) -> Reading[T]:
         with self._lock:

@@ -31,6 +31,11 @@ class Stat:
     writable: bool
 
 
+def sampled(key: str, sample: int) -> str:
+    """The key in a recording of a surface that is asked more than once."""
+    return f"{key} #{sample}" if sample else key
+
+
 class NvmlCall(NamedTuple):
     """One call of NVML. `str()` of it is its key in a recording."""
 
@@ -42,7 +47,7 @@ class NvmlCall(NamedTuple):
     def __str__(self) -> str:
         shown = [f"gpu {self.gpu}"] if self.gpu is not None else []
         text = f"{self.function}({', '.join([*shown, *map(str, self.args)])})"
-        return f"{text} #{self.sample}" if self.sample else text
+        return sampled(text, self.sample)
 
 
 class Node(Protocol):
@@ -56,9 +61,13 @@ class Node(Protocol):
     platform: str  # sys.platform of the machine: linux, darwin
     uid: int  # the user who scanned
     time: float  # seconds since the epoch at the scan's start
+    sample_seconds: float  # how far apart its counters are read twice; 0: they are read once
 
-    def read(self, path: str) -> Reading[bytes]:
-        """A file's whole content. /dev/kmsg is read to its present end, one record a line."""
+    def read(self, path: str, sample: int = 0) -> Reading[bytes]:
+        """A file's whole content. /dev/kmsg is read to its present end, one record a line.
+
+        `sample` tells repeated reads of a counter apart, as in an NvmlCall.
+        """
         ...
 
     def list(self, path: str) -> Reading[tuple[str, ...]]:

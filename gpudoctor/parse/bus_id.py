@@ -23,6 +23,15 @@ def bus_id_of(domain: str, bus: str, slot: str, function: str = "0") -> str:
     return f"{int(domain, 16):04x}:{bus.lower()}:{slot.lower()}.{function}"
 
 
+_HOST_BRIDGE = re.compile(r"/(pci[0-9a-fA-F]{4,8}:[0-9a-fA-F]{2})/")
+
+
+def host_bridge_of(target: str) -> str | None:
+    """`../../../devices/pci0000:16/0000:16:01.0` -> `pci0000:16`, also where a platform device stands above it."""
+    found = _HOST_BRIDGE.search(target)
+    return found[1] if found else None
+
+
 def bus_ids_on_path(target: str) -> tuple[str, ...]:
     """`../../../devices/pci0000:00/0000:00:01.0/0000:01:00.0` -> every function from the root port down."""
     found = (normal_bus_id(part) if part.count(":") == 2 else None for part in target.split("/"))
