@@ -19,14 +19,21 @@ def loopback(machine: Machine) -> None:
     machine.files("/sys/class/net/lo", {"operstate": "unknown", "mtu": 65536, "type": 772})
 
 
-def ethernet(machine: Machine, name: str, bus_id: str, path: str, mbps: int, mtu: int = 1500) -> None:
-    _port(machine, name, bus_id, path, {"speed": mbps, "mtu": mtu, "type": 1})
+def ethernet(machine: Machine, name: str, bus_id: str, path: str, mbps: int, virtio: str | None = None) -> None:
+    """`virtio`: the virtio device between the PCI device and the port."""
+    known = {"speed": mbps, "mtu": 1500, "type": 1}
     machine.absent("dir", f"{DEVICES}/{bus_id}/infiniband")
+    if virtio is None:
+        _port(machine, name, f"{DEVICES}/{bus_id}", f"../../../{bus_id}", path, known)
+    else:
+        machine.absent("dir", f"{DEVICES}/{bus_id}/net")
+        _port(machine, name, f"{DEVICES}/{bus_id}/{virtio}", f"../../../{virtio}", f"{path}/{virtio}", known)
 
 
 def infiniband_port(machine: Machine, name: str, device: str, bus_id: str, path: str) -> None:
     """An NDR port of a ConnectX-7, with IPoIB on it."""
-    _port(machine, name, bus_id, path, {"speed": 400000, "mtu": 4092, "type": 32})
+    known = {"speed": 400000, "mtu": 4092, "type": 32}
+    _port(machine, name, f"{DEVICES}/{bus_id}", f"../../../{bus_id}", path, known)
     machine.directory("/sys/class/infiniband")
     machine.directory(f"{DEVICES}/{bus_id}/infiniband", device)
     where = f"/sys/class/infiniband/{device}"
@@ -46,11 +53,11 @@ def infiniband_port(machine: Machine, name: str, device: str, bus_id: str, path:
     )
 
 
-def _port(machine: Machine, name: str, bus_id: str, path: str, known: Mapping[str, int]) -> None:
+def _port(machine: Machine, name: str, parent: str, device: str, path: str, known: Mapping[str, int]) -> None:
     machine.directory("/sys/class/net")
-    machine.directory(f"{DEVICES}/{bus_id}/net", name)
+    machine.directory(f"{parent}/net", name)
     machine.link(f"/sys/class/net/{name}", f"../../{path}/net/{name}")
-    machine.link(f"/sys/class/net/{name}/device", f"../../../{bus_id}")
+    machine.link(f"/sys/class/net/{name}/device", device)
     machine.files(f"/sys/class/net/{name}", {"operstate": "up", "carrier": 1, **known})
 
 

@@ -59,15 +59,15 @@ def x86_cpuinfo(cpus: Sequence[Cpu], model: Mapping[str, str], flags: str) -> st
             _field("cpuid level", model["cpuid level"]),
             "wp\t\t: yes",
             f"flags\t\t: {flags}",
-            *(_field(n, model[n]) for n in X86_BEHIND),
-            "power management:",
+            *(_field(n, model[n]) for n in X86_BEHIND if n in model),
+            f"power management: {model.get('power management', '')}".rstrip(),
         ]
         stanzas.append("\n".join(lines) + "\n")
     return "\n".join(stanzas)
 
 
 X86_BEFORE = ("vendor_id", "cpu family", "model", "model name", "stepping", "microcode", "cpu MHz", "cache size")
-X86_BEHIND = ("bugs", "bogomips", "clflush size", "cache_alignment", "address sizes")
+X86_BEHIND = ("bugs", "bogomips", "TLB size", "clflush size", "cache_alignment", "address sizes")
 
 
 def _field(name: str, value: str) -> str:
@@ -79,7 +79,14 @@ def _apicid(cpu: Cpu) -> int:
 
 
 def host(
-    machine: Machine, cpus: Sequence[Cpu], nodes: Sequence[NumaNode], *, cpuinfo: str, release: str, cmdline: str
+    machine: Machine,
+    cpus: Sequence[Cpu],
+    nodes: Sequence[NumaNode],
+    *,
+    cpuinfo: str,
+    release: str,
+    cmdline: str,
+    mounts: str | None = None,
 ) -> None:
     machine.cpus_of_node.update({node.number: node.cpus for node in nodes})
     _cpus(machine, cpus)
@@ -97,7 +104,7 @@ def host(
     machine.file(
         "/proc/self/environ", b"HOME=/root\0LANG=C.UTF-8\0PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin\0"
     )
-    machine.file("/proc/self/mountinfo", MOUNTS)
+    machine.file("/proc/self/mountinfo", mounts or MOUNTS)
     machine.link("/proc/self/cwd", "/root")
     machine.file("/proc/self/status", _self_status(cpus, nodes))
     machine.files(

@@ -177,6 +177,19 @@ def nvlinks(machine: Machine, gpu: Gpu, remotes: Sequence[str], version: int = 6
     machine.nvml(gpu.call("nvmlDeviceGetFieldValues", *speeds), [[164, 0, mbps] for _ in remotes])
 
 
+def inactive_nvlinks(machine: Machine, gpu: Gpu, count: int) -> None:
+    """Links that the GPU has and nothing is plugged into."""
+    machine.nvml(gpu.call(LINK_COUNT), [[91, 0, count]])
+    for link in range(count):
+        machine.nvml(gpu.call("nvmlDeviceGetNvLinkState", link), 0)
+        for function in ("Version", "RemoteDeviceType", "RemotePciInfo"):
+            machine.unsupported(gpu.call(f"nvmlDeviceGetNvLink{function}", link))
+        for error in NVLINK_ERRORS:
+            machine.unsupported(gpu.call("nvmlDeviceGetNvLinkErrorCounter", link, error))
+    speeds = [f"NVML_FI_DEV_NVLINK_GET_SPEED:{link}" for link in range(count)]
+    machine.nvml(gpu.call("nvmlDeviceGetFieldValues", *speeds), [[164, 0, 0] for _ in range(count)])
+
+
 def pairs(
     machine: Machine, gpus: Sequence[Gpu], ancestors: Mapping[tuple[int, int], int], p2p: Mapping[str, int]
 ) -> None:
