@@ -1,7 +1,7 @@
 """Writes made-ws-4gpu.node: a workstation with one Threadripper PRO and four RTX 4090, healthy and idle.
 
-As such machines are: the firmware names no NUMA node, idle links rest at 2.5 GT/s, the IOMMU translates as distributions
-have it, and the driver refuses peer access between GeForce cards.
+As such machines are: the firmware names no NUMA node, idle links rest at 2.5 GT/s, the IOMMU translates as
+distributions have it, and the driver refuses peer access between GeForce cards.
 """
 
 from __future__ import annotations

@@ -70,6 +70,17 @@ X86_BEFORE = ("vendor_id", "cpu family", "model", "model name", "stepping", "mic
 X86_BEHIND = ("bugs", "bogomips", "TLB size", "clflush size", "cache_alignment", "address sizes")
 
 
+def arm_cpuinfo(cpus: Sequence[Cpu], bogomips: str, features: str, known: Mapping[str, str]) -> str:
+    stanzas = [
+        "\n".join(
+            [f"processor\t: {cpu.number}", f"BogoMIPS\t: {bogomips}", f"Features\t: {features}"]
+            + [_field(name, value) for name, value in known.items()]
+        )
+        for cpu in cpus
+    ]
+    return "\n\n".join(stanzas) + "\n"
+
+
 def _field(name: str, value: str) -> str:
     return f"{name}{chr(9) * (2 if len(name) < 8 else 1)}: {value}"
 
@@ -87,11 +98,12 @@ def host(
     release: str,
     cmdline: str,
     mounts: str | None = None,
+    huge_pages_kb: Sequence[int] = (2048, 1048576),  # sizes, the usual one first
 ) -> None:
     machine.cpus_of_node.update({node.number: node.cpus for node in nodes})
     _cpus(machine, cpus)
     _nodes(machine, nodes)
-    _memory(machine, sum(n.memory_kb for n in nodes), sum(_free(n) for n in nodes))
+    _memory(machine, sum(n.memory_kb for n in nodes), sum(_free(n) for n in nodes), huge_pages_kb)
     machine.file("/proc/cpuinfo", cpuinfo)
     machine.files("/proc/sys/kernel", {"hostname": "redacted-host", "osrelease": release, "numa_balancing": 0})
     machine.files("/proc/sys/vm", {"zone_reclaim_mode": 0, "swappiness": 60})
@@ -184,14 +196,14 @@ def _nodes(machine: Machine, nodes: Sequence[NumaNode]) -> None:
         )
 
 
-def _memory(machine: Machine, total_kb: int, free_kb: int) -> None:
+def _memory(machine: Machine, total_kb: int, free_kb: int, huge_pages_kb: Sequence[int]) -> None:
     told = {"MemTotal": total_kb, "MemFree": free_kb, "MemAvailable": free_kb + total_kb // 120}
     told |= {"Buffers": 214104, "Cached": total_kb // 100, "SwapCached": 0, "SwapTotal": 0, "SwapFree": 0}
     told |= {"Dirty": 812, "Writeback": 0, "AnonPages": total_kb // 500, "Mapped": 410412, "Shmem": 16384}
     told |= {"CommitLimit": total_kb // 2, "Committed_AS": 1174576, "AnonHugePages": 0, "ShmemHugePages": 0}
     lines = [f"{name + ':':<15} {kb:>8} kB" for name, kb in told.items()]
     lines += [f"HugePages_{name + ':':<7}{0:>6}" for name in ("Total", "Free", "Rsvd", "Surp")]
-    lines += [f"{'Hugepagesize:':<15} {2048:>8} kB", f"{'Hugetlb:':<15} {0:>8} kB"]
+    lines += [f"{'Hugepagesize:':<15} {huge_pages_kb[0]:>8} kB", f"{'Hugetlb:':<15} {0:>8} kB"]
     machine.file("/proc/meminfo", "\n".join(lines))
     machine.file("/proc/swaps", "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority")
     counts = {**VMSTAT, "nr_free_pages": free_kb // 4}
@@ -203,8 +215,8 @@ def _memory(machine: Machine, total_kb: int, free_kb: int) -> None:
     machine.file(f"{pages}/enabled", "always [madvise] never")
     machine.file(f"{pages}/defrag", "always defer defer+madvise [madvise] never")
     machine.directory("/sys/kernel/mm/hugepages")
-    for size in ("1048576kB", "2048kB"):
-        machine.files(f"/sys/kernel/mm/hugepages/hugepages-{size}", {"nr_hugepages": 0, "free_hugepages": 0})
+    for size in huge_pages_kb:
+        machine.files(f"/sys/kernel/mm/hugepages/hugepages-{size}kB", {"nr_hugepages": 0, "free_hugepages": 0})
 
 
 VMSTAT = {
