@@ -1,0 +1,21 @@
+"""What amdkfd tells of the links between its nodes: /sys/class/kfd/kfd/topology/nodes/*/io_links/*/properties.
+
+The fields are printed by drivers/gpu/drm/amd/amdkfd/kfd_topology.c as `name value`, all decimal.
+"""
+
+from __future__ import annotations
+
+XGMI = 11  # CRAT_IOLINK_TYPE_XGMI of kfd_crat.h
+
+
+def properties(text: str) -> dict[str, int]:
+    pairs = (line.split() for line in text.splitlines())
+    return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isascii() and pair[1].isdecimal()}
+
+
+def bus_id_of_node(held: dict[str, int]) -> str | None:
+    """From `domain` and `location_id` (bus, slot and function in 16 bits); None for a node of CPUs."""
+    place = held.get("location_id", 0) & 0xFFFF
+    if not held.get("simd_count") or not place:
+        return None
+    return f"{held.get('domain', 0):04x}:{place >> 8:02x}:{place >> 3 & 31:02x}.{place & 7}"
