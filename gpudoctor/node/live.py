@@ -19,6 +19,7 @@ SLEEPS = (
     (re.compile(r"/sys/.*/(gpu_busy_percent|gpu_metrics|pp_\w+|mem_busy_percent|hwmon\w*/.*|ras/.*)$"), "amdgpu"),
     (re.compile(r"/proc/\d+/(cmdline|environ|maps|smaps|smaps_rollup|numa_maps)$"), "process"),
 )
+PCI_CONFIG = re.compile(r"/sys/(bus/pci/devices/[^/]+|devices/.+)/config")
 LIBRARY = "libnvidia-ml.so.1"
 LIBRARY_FOLDERS = (
     "/usr/lib/x86_64-linux-gnu",
@@ -54,6 +55,8 @@ class LiveNode:
                 self._nvml.start()
 
     def read(self, path: str, sample: int = 0) -> Reading[bytes]:
+        if PCI_CONFIG.fullmatch(path):
+            return self._config_space(path)
         lane = next((lane for pattern, lane in SLEEPS if pattern.match(path)), None)
         if lane is None or self._nvml is None:
             return self._files.read(path)
@@ -93,6 +96,14 @@ class LiveNode:
         """End the workers now; without it they end with this process."""
         if self._nvml is not None:
             self._nvml.close()
+
+    def _config_space(self, path: str) -> Reading[bytes]:
+        from gpudoctor.node.config_space import read_config_space
+
+        try:
+            return read_config_space(self._files.place(path))
+        except OSError as error:
+            return self._files.unread(path, error)
 
     def _same_kernel(self) -> bool:
         """Whether the root is another view of this machine, as in a container with the host mounted."""
