@@ -1,0 +1,129 @@
+"""Where cudaMalloc puts a new segment.
+
+Addresses decide one thing: which of several free blocks of equal size is taken first, the lower one.
+Learnt from the addresses in traces of an H200 (driver 580, torch 2.11): the driver reserves address
+ranges in whole 32 MiB, each aligned to 32 MiB, from the top of the process's space downwards, and puts a
+segment at the start of a range. What is left behind it serves later segments: of all holes in ranges
+that are reserved, the lowest one that is large enough. A range without a segment goes back to the kernel.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from typing import Literal
+
+MIB = 1 << 20
+TOP = 1 << 47
+ALIGNMENT = 32 * MIB
+PAGE = 4096
+
+Placing = Literal["as the driver", "descending", "ascending"]
+PLACINGS: tuple[Placing, ...] = ("as the driver", "descending", "ascending")
+
+Range = tuple[int, int]  # address, end
+
+
+class AddressSpace:
+    """As the driver: reserved ranges, and holes in them."""
+
+    def __init__(self) -> None:
+        self._kernel = Gaps()
+        self._ranges: list[Range] = []
+        self._holes: list[Range] = []
+
+    def take(self, size: int) -> int:
+        for place, (start, end) in enumerate(self._holes):
+            if end - start >= size:
+                if end - start == size:
+                    del self._holes[place]
+                else:
+                    self._holes[place] = (start + size, end)
+                return start
+        length = -(-size // ALIGNMENT) * ALIGNMENT
+        start = self._kernel.highest(length, ALIGNMENT)
+        insort(self._ranges, (start, start + length))
+        if length > size:
+            insort(self._holes, (start + size, start + length))
+        return start
+
+    def give(self, address: int, size: int) -> None:
+        first, last = self._ranges[bisect_right(self._ranges, (address, TOP + 1)) - 1]
+        start, end = _joined(self._holes, address, address + size, first, last)
+        if (start, end) == (first, last):
+            self._ranges.remove((first, last))
+            self._kernel.give(first, last)
+        else:
+            insort(self._holes, (start, end))
+
+
+def _joined(holes: list[Range], start: int, end: int, first: int, last: int) -> Range:
+    """The hole with its neighbours inside of [first, last), which are taken out of the list."""
+    place = bisect_left(holes, (start, end))
+    if place < len(holes) and holes[place][0] == end < last:
+        end = holes.pop(place)[1]
+    if place and holes[place - 1][1] == start > first:
+        start = holes.pop(place - 1)[0]
+    return start, end
+
+
+class Gaps:
+    """The kernel's view: free ranges between mappings, the highest that fits is taken at its top."""
+
+    def __init__(self) -> None:
+        self._gaps: list[Range] = []
+        self._frontier = TOP
+
+    def highest(self, length: int, alignment: int) -> int:
+        wanted = length + alignment - PAGE  # the driver asks for more and gives back what it does not need
+        for place in range(len(self._gaps) - 1, -1, -1):
+            start, end = self._gaps[place]
+            if end - start >= wanted:
+                del self._gaps[place]
+                at = -(-(end - wanted) // alignment) * alignment
+                if start < at:
+                    insort(self._gaps, (start, at))
+                if at + length < end:
+                    insort(self._gaps, (at + length, end))
+                return at
+        self._frontier -= length
+        return self._frontier
+
+    def give(self, start: int, end: int) -> None:
+        start, end = _joined(self._gaps, start, end, 0, TOP + 1)
+        if start == self._frontier:
+            self._frontier = end
+        else:
+            insort(self._gaps, (start, end))
+
+
+class Packed:
+    """Segments side by side, without ranges: what the driver would do if holes elsewhere served it."""
+
+    def __init__(self, *, descending: bool) -> None:
+        self._descending = descending
+        self._low = self._high = TOP
+        self._holes: list[Range] = []
+
+    def take(self, size: int) -> int:
+        places = range(len(self._holes))
+        for place in reversed(places) if self._descending else places:
+            start, end = self._holes[place]
+            if end - start >= size:
+                del self._holes[place]
+                at = end - size if self._descending else start
+                rest = (start, at) if self._descending else (at + size, end)
+                if rest[0] < rest[1]:
+                    insort(self._holes, rest)
+                return at
+        if self._descending:
+            self._low -= size
+            return self._low
+        self._high += size
+        return self._high - size
+
+    def give(self, address: int, size: int) -> None:
+        insort(self._holes, _joined(self._holes, address, address + size, 0, 2 * TOP))
+
+
+def address_space(placing: Placing) -> AddressSpace | Packed:
+    return AddressSpace() if placing == "as the driver" else Packed(descending=placing == "descending")
