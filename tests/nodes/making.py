@@ -18,8 +18,7 @@ from gpudoctor.node.surface import Output
 from gpudoctor.unread import Gap, Unread
 
 NODES = Path(__file__).parent
-TIME = 1795239126.0  # of every made scan
-BOOTED = 1794461400
+UPTIME_SECONDS = 777726
 
 
 def cpu_list(numbers: Iterable[int]) -> str:
@@ -44,9 +43,14 @@ def cpu_mask(numbers: Iterable[int], bits: int) -> str:
 class Machine:
     held: dict[Key, Any] = field(default_factory=dict)
     listed: dict[str, tuple[str, ...]] = field(default_factory=dict)  # directory: names that nothing else shows
+    time: float = 1795239126.0  # of the scan
     iommu: str | None = "identity"  # kind of every IOMMU group; None: there is no IOMMU
     iommu_groups: int = 0
     cpus_of_node: dict[int, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def booted(self) -> int:
+        return int(self.time) - UPTIME_SECONDS
 
     def file(self, path: str, content: str | int | bytes) -> None:
         """A text gets its line break, bytes are as they are."""
@@ -94,7 +98,7 @@ class Machine:
                 named[parent].add(name)
         held = {**self.held, **{("dir", path): tuple(sorted(names)) for path, names in named.items()}}
         surfaces: dict[Key, Any] = {key: held[key] for key in sorted(held)}  # type: ignore[index]
-        return Archive(platform="linux", uid=0, time=TIME, redacted=True, surfaces=surfaces)
+        return Archive(platform="linux", uid=0, time=self.time, redacted=True, surfaces=surfaces)
 
     def write(self, name: str) -> None:
         (NODES / name).write_text(dump(self.archive()))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from making import BOOTED, TIME, Machine, cpu_list, cpu_mask
+from making import UPTIME_SECONDS, Machine, cpu_list, cpu_mask
 
 CPUS = "/sys/devices/system/cpu"
 NUMA = "/sys/devices/system/node"
@@ -108,9 +108,9 @@ def host(
     machine.files("/proc/sys/kernel", {"hostname": "redacted-host", "osrelease": release, "numa_balancing": 0})
     machine.files("/proc/sys/vm", {"zone_reclaim_mode": 0, "swappiness": 60})
     machine.file("/proc/cmdline", cmdline)
-    machine.file("/proc/uptime", f"{TIME - BOOTED:.2f} {(TIME - BOOTED) * len(cpus) * 0.97:.2f}")
+    machine.file("/proc/uptime", f"{UPTIME_SECONDS:.2f} {UPTIME_SECONDS * len(cpus) * 0.97:.2f}")
     machine.file("/proc/loadavg", "0.23 0.19 0.12 1/1412 48211")
-    machine.file("/proc/stat", _stat(cpus))
+    machine.file("/proc/stat", _stat(cpus, machine.booted))
     machine.file("/proc/1/cgroup", "0::/init.scope")
     machine.file("/proc/self/cgroup", "0::/user.slice/user-0.slice/session-3.scope")
     machine.file(
@@ -258,12 +258,12 @@ MOUNTS = "\n".join(
 )
 
 
-def _stat(cpus: Sequence[Cpu]) -> str:
+def _stat(cpus: Sequence[Cpu], booted: int) -> str:
     one = (231044, 812, 190233, 75210334, 5133, 0, 912, 0, 0, 0)
     whole = " ".join(str(n * len(cpus)) for n in one)
     lines = [f"cpu  {whole}", *(f"cpu{c.number} {' '.join(map(str, one))}" for c in cpus)]
     return "\n".join(
-        [*lines, "ctxt 982334112", f"btime {BOOTED}", "processes 48212", "procs_running 1", "procs_blocked 0"]
+        [*lines, "ctxt 982334112", f"btime {booted}", "processes 48212", "procs_running 1", "procs_blocked 0"]
     )
 
 
