@@ -16,6 +16,7 @@ from gpudoctor.cli.printing import Look, facts_text, load_renderer, report_text
 
 FORMATS = ("terminal", "json", "markdown")
 LISTS = ("terminal", "json")
+PICTURES = ("terminal", "json", "dot", "svg")
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 app = typer.Typer(
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 
 Format = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal, json or markdown.")]
+PictureFormat = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal, json, dot or svg.")]
 ListFormat = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal or json.")]
 Node = Annotated[str | None, typer.Option("--node", metavar="FILE", help="Read a recording instead of this machine.")]
 Root = Annotated[str, typer.Option(metavar="DIR", help="Where the node's /proc, /sys, /dev and /etc are mounted.")]
@@ -147,6 +149,39 @@ def scan(
     if missed := unexamined(report.layers, wish.require):
         say(f"--require {','.join(missed)}: no check could examine it")
     return report.exit_code
+
+
+@app.command(cls=Plain)
+def topo(
+    format: PictureFormat = "terminal",
+    node: Node = None,
+    root: Root = "/",
+    output: Output = None,
+    timeout: Timeout = "20",
+    sample: Sample = "",
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, show_default=False, help="GPU processes, and all marks.")
+    ] = 0,
+    ascii: Ascii = False,
+    no_color: NoColor = False,
+) -> int:
+    """One picture of the node: NUMA nodes, switches, GPUs, NICs, every link, and what is wrong where.
+
+    The matrices below it are named as `nvidia-smi topo -m` names them. It exits 0 whatever is marked.
+    """
+    began = time.monotonic()
+    chosen = options.one_of("format", format, PICTURES)
+    require_writable(output)
+    seconds = options.duration("--timeout", timeout)
+    with patient(
+        "looking at the node", recording=node, root=root, seconds=seconds, sample=sample, ascii_only=ascii
+    ) as seen:
+        from gpudoctor.cli.topo import picture_of, picture_text
+
+        picture = picture_of(seen, catalog(), seconds, began=began)
+        text = picture_text(picture, chosen, Look(ascii, no_color, to_file=output is not None), verbosity=verbose)
+    deliver(text, output)
+    return 0
 
 
 @app.command(cls=Plain)

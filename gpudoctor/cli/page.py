@@ -11,6 +11,7 @@ gpudoctor says why a GPU node is broken or slow, what to do first, and what coul
 
 Usage
   gpudoctor scan                      examine this node, every layer, bottom up; it changes nothing
+  gpudoctor topo                      the node as a picture: its links, and the broken ones
   gpudoctor explain XID_79            what a finding means and what to do; works offline
   gpudoctor explain 79                the same, by the number in the kernel log
   gpudoctor record node.node          all that a scan reads, redacted, in one text file
@@ -18,6 +19,7 @@ Usage
 
 Commands
   scan      examine a node: the findings, causes first, and how to mend them
+  topo      draw the node: sockets, switches, GPUs, NICs, links, and what is wrong where
   record    write down all that a scan reads, so that others can examine it
   facts     what is known of this node, and what could not be read and why
   explain   explain a code, an Xid or SXid number, or the name of a GPU
