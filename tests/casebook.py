@@ -10,6 +10,8 @@ A case is a folder under tests/cases with a case.yaml:
     dirs: {PATH: [names], ...}
     links: {PATH: target, ...}
     stats: {PATH: "char 0666 0:0 195:0 rw", ...}
+    config: {BUS ID: {acs_control: 0x1d, max_payload: 128, link_width: 8, link_speed: 8.0, ...}}  # nodes/planting.py
+    place: {PID: {cpus: "16-19", memory_node: 1}}    # a GPU process with its threads and children is there instead
     run: {"COMMAND LINE": what it printed, ...}
     nvml: {"nvmlDeviceGetName(gpu 0)": value, ...}
     unread: {"file PATH": denied, "nvml CALL": unsupported, "nvml CALL": "malformed NVML_ERROR_UNKNOWN", ...}
@@ -25,6 +27,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import planting
 import yaml
 
 from gpudoctor.catalog import Catalog
@@ -81,6 +84,10 @@ def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
     for path, shown in (case.get("stats") or {}).items():
         absent = Unread(Gap.ABSENT, path, "No such file")
         changed["stat", path] = archive.parse_section(f"stat {path} {shown}")[1] if shown is not None else absent
+    for bus_id, values in (case.get("config") or {}).items():
+        changed.update(planting.configured(base.with_surfaces(changed), bus_id, values))
+    for pid, where in (case.get("place") or {}).items():
+        changed.update(planting.placed(base, int(pid), where.get("cpus"), where.get("memory_node")))
     for command, printed in (case.get("run") or {}).items():
         changed["run", command] = Output(0, printed.encode(), b"")
     for call, value in (case.get("nvml") or {}).items():

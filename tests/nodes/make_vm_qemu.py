@@ -7,6 +7,8 @@ virtual IOMMU nothing switches ACS on. Peer access needs a clique that the host 
 
 from __future__ import annotations
 
+from typing import Any
+
 from making import Machine
 from making_cards import H100_PCIE
 from making_config import Link, full
@@ -65,7 +67,7 @@ GPUS = [
     )
     for i, (bus, node) in enumerate((bus, node) for bus, node in EXPANDERS.items() for _ in range(2))
 ]
-SMALL = {"max_payload": 128, "max_payload_supported": 128}  # all that QEMU's ports take
+SMALL: dict[str, Any] = {"max_payload": 128, "max_payload_supported": 128}  # all that QEMU's ports take
 
 
 def _port(bus_id: str, *below: Function) -> Function:
@@ -77,8 +79,13 @@ def _port(bus_id: str, *below: Function) -> Function:
 
 
 def _gpu(bus_id: str) -> Function:
-    known = {"subsystem": "10de:1626", "revision": 0xA1, "max_payload": 128, "max_payload_supported": 256}
-    return Function(bus_id, "10de:2331", 0x030200, full(16, 32.0), driver="nvidia", **known)  # type: ignore[arg-type]
+    known: dict[str, Any] = {
+        "subsystem": "10de:1626",
+        "revision": 0xA1,
+        "max_payload": 128,
+        "max_payload_supported": 256,
+    }
+    return Function(bus_id, "10de:2331", 0x030200, full(16, 32.0), driver="nvidia", **known)
 
 
 def _virtio(bus_id: str, device: str, class_code: int) -> Function:

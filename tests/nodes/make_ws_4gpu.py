@@ -6,6 +6,8 @@ distributions have it, and the driver refuses peer access between GeForce cards.
 
 from __future__ import annotations
 
+from typing import Any
+
 from making import Machine
 from making_cards import RTX_4090, RTX_4090_UNSUPPORTED
 from making_config import ACS_ON, Link, full
@@ -62,10 +64,10 @@ GPUS = [
 def _card(root: int) -> list[Function]:
     """A card below a root port of its own: the GPU, and its sound function on the same idle link."""
     idle = Link(16, 2.5, 16, 16.0)
-    known = {"subsystem": "1043:88e2", "revision": 0xA1, "max_payload_supported": 256}
+    known: dict[str, Any] = {"subsystem": "1043:88e2", "revision": 0xA1, "max_payload_supported": 256}
     below = [
-        Function(f"0000:{root + 1:02x}:00.0", "10de:2684", 0x030000, idle, driver="nvidia", **known),  # type: ignore[arg-type]
-        Function(f"0000:{root + 1:02x}:00.1", "10de:22ba", 0x040300, idle, driver="snd_hda_intel", **known),  # type: ignore[arg-type]
+        Function(f"0000:{root + 1:02x}:00.0", "10de:2684", 0x030000, idle, driver="nvidia", **known),
+        Function(f"0000:{root + 1:02x}:00.1", "10de:22ba", 0x040300, idle, driver="snd_hda_intel", **known),
     ]
     dummy = Function(f"0000:{root:02x}:01.0", "1022:1482", 0x060000, None)
     return [dummy, root_port(f"0000:{root:02x}:01.1", "1022:1483", idle, *below, acs_control=ACS_ON)]
