@@ -93,6 +93,29 @@ class Gpu(msgspec.Struct, frozen=True):
     uuid: str | None
 
 
+class WorkingDirectory(msgspec.Struct, frozen=True):
+    path: str
+    file_system: str
+    device: str
+    medium: str
+
+
+class Host(msgspec.Struct, frozen=True):
+    """The host beside the GPUs. None: could not be told, or there is none."""
+
+    cpu: str | None = None
+    sockets: int | None = None
+    cores: int | None = None  # of all sockets
+    threads: int | None = None
+    smt: bool | None = None
+    numa_nodes: int | None = None
+    memory_bytes: int | None = None
+    swap_bytes: int | None = None
+    governors: tuple[str, ...] = ()
+    frequency_driver: str | None = None
+    working_directory: WorkingDirectory | None = None
+
+
 class Machine(msgspec.Struct, frozen=True):
     """What the node is, for the report's head and for fleet scripts."""
 
@@ -102,6 +125,7 @@ class Machine(msgspec.Struct, frozen=True):
     driver_version: str | None = None
     cuda_version: str | None = None
     gpus: tuple[Gpu, ...] | None = None  # None: could not be told
+    host: Host | None = None
 
 
 class Report(msgspec.Struct, frozen=True):

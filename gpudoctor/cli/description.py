@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 from gpudoctor.facts.amd import AmdGpu
 from gpudoctor.facts.driver import NvidiaDriver
 from gpudoctor.facts.fact import Fact, Facts
 from gpudoctor.facts.gpu import Gpu as GpuFact
+from gpudoctor.facts.host import Cpu, CpuFrequency, HostMemory, Storage
 from gpudoctor.facts.machine import Machine as MachineFact
+from gpudoctor.facts.numa import Numa
 from gpudoctor.facts.nvml import Nvml
 from gpudoctor.facts.pci import Inventory, PciDevice
 from gpudoctor.node.surface import Node
-from gpudoctor.report import Gpu, Machine
+from gpudoctor.report import Gpu, Host, Machine, WorkingDirectory
 from gpudoctor.unread import Gap, Unread
 
-FACTS: frozenset[type[Fact]] = frozenset({MachineFact, Nvml, NvidiaDriver, GpuFact, AmdGpu, PciDevice, Inventory})
+HOST: frozenset[type[Fact]] = frozenset({Cpu, CpuFrequency, HostMemory, Numa, Storage})
+FACTS: frozenset[type[Fact]] = HOST | {MachineFact, Nvml, NvidiaDriver, GpuFact, AmdGpu, PciDevice, Inventory}
+Known = TypeVar("Known", bound=Fact)
 
 
 def described(facts: Facts, node: Node) -> tuple[Machine, str | None]:
@@ -28,8 +34,42 @@ def described(facts: Facts, node: Node) -> tuple[Machine, str | None]:
         driver_version=_driver_version(facts, answering),
         cuda_version=answering.get("cuda_version") if answering else None,
         gpus=_gpus(facts),
+        host=_host(facts),
     )
     return made, known.get("hostname") if known else None
+
+
+def _host(facts: Facts) -> Host | None:
+    cpu, memory, numa, storage = (_one(facts, kind) for kind in (Cpu, HostMemory, Numa, Storage))
+    frequency = _one(facts, CpuFrequency)
+    if cpu is memory is numa is storage is None:
+        return None
+
+    def told(fact: Fact | None, name: str) -> Any:
+        return fact.get(name) if fact else None
+
+    nodes = [node for node in told(numa, "nodes") or () if node.cpus or node.memory_bytes]
+    folders = told(storage, "folders") or ()
+    working = next((folder for folder in folders if folder.purpose == "working directory"), None)
+    return Host(
+        cpu=told(cpu, "model"),
+        sockets=told(cpu, "sockets"),
+        cores=told(cpu, "cores"),
+        threads=told(cpu, "threads"),
+        smt=told(cpu, "smt"),
+        numa_nodes=len(nodes) if nodes else None,
+        memory_bytes=told(memory, "total_bytes"),
+        swap_bytes=told(memory, "swap_total_bytes"),
+        governors=tuple(told(frequency, "governors") or ()),
+        frequency_driver=told(frequency, "driver"),
+        working_directory=working
+        and WorkingDirectory(working.path, working.file_system, working.device, working.medium),
+    )
+
+
+def _one(facts: Facts, kind: type[Known]) -> Known | None:
+    held = facts.one(kind)
+    return held if isinstance(held, kind) else None
 
 
 def _driver_version(facts: Facts, nvml: Nvml | None) -> str | None:

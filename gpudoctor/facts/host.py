@@ -16,15 +16,23 @@ Medium = Literal["nvme", "ssd", "rotational", "network", "memory", "virtual", "u
 class Cpu(Fact):
     architecture: str = source("/proc/cpuinfo")  # x86_64, aarch64
     model: str = source("/proc/cpuinfo")
-    sockets: int = source("/sys/devices/system/cpu/cpu*/topology/physical_package_id")
-    cores: int = source("/sys/devices/system/cpu/cpu*/topology/core_id")  # of all sockets
+    sockets: int = source("/proc/cpuinfo, /sys/devices/system/cpu/cpu*/topology/physical_package_id")
+    cores: int = source("/proc/cpuinfo, /sys/devices/system/cpu/cpu*/topology/thread_siblings_list")  # of all sockets
     threads: int = source("/sys/devices/system/cpu/online")  # online CPUs
     smt: bool = source("/sys/devices/system/cpu/smt/active")
     isolated: frozenset[int] = source("/sys/devices/system/cpu/isolated")
-    flags: frozenset[str] = source("/proc/cpuinfo")
-    governors: dict[str, int] = source("/sys/devices/system/cpu/cpufreq/*/scaling_governor")  # governor -> policies
-    frequency_driver: str | None = source("/sys/devices/system/cpu/cpufreq/*/scaling_driver")
-    energy_preferences: dict[str, int] = source("/sys/devices/system/cpu/cpufreq/*/energy_performance_preference")
+    flags: frozenset[str] = source("/proc/cpuinfo")  # those that decide which kernels libraries pick
+
+
+@fact
+class CpuFrequency(Fact):
+    """Who sets the CPUs' clocks. A VM, whose host does that, has no such fact."""
+
+    driver: str = source("/sys/devices/system/cpu/cpufreq/policy*/scaling_driver")
+    governors: dict[str, int] = source("/sys/devices/system/cpu/cpufreq/policy*/scaling_governor")  # policies of each
+    energy_preferences: frozenset[str] = source(
+        "/sys/devices/system/cpu/cpufreq/policy*/energy_performance_preference"
+    )  # of a few policies: each answer wakes a CPU; none where the hardware takes no preference
 
 
 class HugePages(msgspec.Struct, frozen=True):
@@ -39,13 +47,17 @@ class HostMemory(Fact):
     available_bytes: int = source("/proc/meminfo")
     swap_total_bytes: int = source("/proc/meminfo")
     swap_free_bytes: int = source("/proc/meminfo")
-    pages_swapped_in: Counted = source("/proc/vmstat")
-    pages_swapped_out: Counted = source("/proc/vmstat")
     stalled_percent: float = source("/proc/pressure/memory")  # `full avg60`
     huge_pages: tuple[HugePages, ...] = source("/sys/kernel/mm/hugepages")
     transparent_huge_pages: str = source("/sys/kernel/mm/transparent_hugepage/enabled")  # always, madvise, never
     transparent_huge_pages_defrag: str = source("/sys/kernel/mm/transparent_hugepage/defrag")
     swappiness: int = source("/proc/sys/vm/swappiness")
+
+
+@fact
+class Swapping(Fact):
+    pages_in: Counted = source("/proc/vmstat pswpin")
+    pages_out: Counted = source("/proc/vmstat pswpout")
 
 
 class Folder(msgspec.Struct, frozen=True):
@@ -57,7 +69,21 @@ class Folder(msgspec.Struct, frozen=True):
     device: str  # /dev/nvme0n1p2, server:/export
     medium: Medium
 
+    @property
+    def on_network_file_system(self) -> bool:
+        """Not one that a local file system makes of a disk over the network."""
+        return self.medium == "network" and not self.device.startswith("/dev/")
+
 
 @fact
 class Storage(Fact):
-    folders: tuple[Folder, ...] = source("/proc/self/mountinfo, /sys/block")
+    """Where this shell's folders lie: those of a job that is started here."""
+
+    folders: tuple[Folder, ...] = source("/proc/self/environ, /proc/self/cwd, /proc/self/mountinfo, /sys/dev/block")
+
+
+@fact
+class JobStorage(Fact):
+    """Where the folders of a few processes lie that use GPUs now."""
+
+    folders: tuple[Folder, ...] = source("/proc/<pid>/environ, /proc/<pid>/cwd, /proc/<pid>/mountinfo, /sys/dev/block")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from gpudoctor.render.host import host
 from gpudoctor.render.panel import also, headline, panel, step
 from gpudoctor.render.screen import Screen
 from gpudoctor.render.stack import MACHINES, PLATFORMS, head, stack
@@ -23,6 +24,8 @@ def render(report: Report, screen: Screen, *, verbosity: int = 0, quiet: bool = 
 
 def _page(report: Report, screen: Screen, verbosity: int) -> Iterator[Text]:
     yield from head(report, screen)
+    if verbosity and report.machine.host:
+        yield from host(report.machine.host, screen)
     yield Text()
     if report.layers:
         yield from stack(report, screen)

@@ -1,0 +1,1 @@
+"""Places: NUMA nodes, what lies near what, the host around the GPUs."""
