@@ -10,15 +10,14 @@ that are reserved, the lowest one that is large enough. A range without a segmen
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from typing import Literal
 
 MIB = 1 << 20
 TOP = 1 << 47
 ALIGNMENT = 32 * MIB
 PAGE = 4096
 
-Placing = Literal["as the driver", "descending", "ascending"]
-PLACINGS: tuple[Placing, ...] = ("as the driver", "descending", "ascending")
+CONTEXT_HOLES = (2, 14)  # MiB that CUDA's context left free in ranges of its own, in a fresh process
+OTHER_HOLES = ((), (30,), (62,), (254,), (510,), (1022,))  # what libraries and earlier work may leave instead
 
 Range = tuple[int, int]  # address, end
 
@@ -26,10 +25,15 @@ Range = tuple[int, int]  # address, end
 class AddressSpace:
     """As the driver: reserved ranges, and holes in them."""
 
-    def __init__(self) -> None:
+    def __init__(self, holes_mib: tuple[int, ...] = CONTEXT_HOLES) -> None:
         self._kernel = Gaps()
         self._ranges: list[Range] = []
         self._holes: list[Range] = []
+        for mib in holes_mib:
+            length = -(-(mib + 2) * MIB // ALIGNMENT) * ALIGNMENT
+            start = self._kernel.highest(length, ALIGNMENT)
+            insort(self._ranges, (start, start + length))
+            insort(self._holes, (start + length - mib * MIB, start + length))
 
     def take(self, size: int) -> int:
         for place, (start, end) in enumerate(self._holes):
@@ -125,5 +129,20 @@ class Packed:
         insort(self._holes, _joined(self._holes, address, address + size, 0, 2 * TOP))
 
 
-def address_space(placing: Placing) -> AddressSpace | Packed:
-    return AddressSpace() if placing == "as the driver" else Packed(descending=placing == "descending")
+class RecordedSpace:
+    """The addresses that a trace holds, as long as the same sizes are asked for in the same order."""
+
+    def __init__(self, recorded: list[tuple[int, int]]) -> None:
+        self._recorded = recorded  # address, size
+        self._next = 0
+        self._else = Packed(descending=False)
+
+    def take(self, size: int) -> int:
+        if self._next < len(self._recorded) and self._recorded[self._next][1] == size:
+            self._next += 1
+            return self._recorded[self._next - 1][0]
+        self._next = len(self._recorded)
+        return self._else.take(size)
+
+    def give(self, address: int, size: int) -> None:
+        """A recorded address comes again only where the trace says so."""

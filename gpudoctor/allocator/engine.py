@@ -89,6 +89,7 @@ class Allocator:
         self.reserved_peak = self.allocated_peak = 0
         self.segments = self.segments_peak = 0
         self.device_allocs = self.device_frees = self.retries = 0
+        self.made: list[int] = []  # bytes of each segment or mapping; negative: given back
         self.tied = False  # an address decided between two free blocks
         self._expandable_top = EXPANDABLE_BASE
         self._rounded: dict[int, int] = {}
@@ -232,6 +233,7 @@ class Allocator:
 
     def _reserve(self, size: int) -> None:
         self.reserved += size
+        self.made.append(size)
         self.device_allocs += 1
         if self.reserved > self.reserved_peak:
             self.reserved_peak = self.reserved
@@ -322,6 +324,7 @@ class Allocator:
             pool.insert(after)
         block.address, block.size, block.mapped = begin, end - begin, False
         self.reserved -= block.size
+        self.made.append(-block.size)
         self.device_frees += 1
         _merge(block, block.previous)
         _merge(block, block.next)
@@ -344,6 +347,7 @@ class Allocator:
         block.pool.remove(block)
         self.space.give(block.address, block.size)
         self.reserved -= block.size
+        self.made.append(-block.size)
         self.segments -= 1
         self.device_frees += 1
 

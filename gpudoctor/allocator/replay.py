@@ -1,0 +1,144 @@
+"""Replays what a program asked for under other allocator settings, and says how sure the outcome is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from gpudoctor.allocator.address_space import OTHER_HOLES, AddressSpace, Packed, RecordedSpace
+from gpudoctor.allocator.engine import Allocator, Block, OutOfMemory
+from gpudoctor.allocator.requests import ALLOCATE, EMPTY_CACHE, FAILED, FREE, FREED, Request, Requests, with_frees_at
+from gpudoctor.allocator.settings import UNLIMITED, Settings
+
+EARLIER_AND_LATER = (0.0, 0.5, 1.5, 2.0, 3.0)
+
+
+class Run(msgspec.Struct, frozen=True):
+    """One replay."""
+
+    ooms: int
+    first_oom: int | None  # which allocation, counted from 0
+    first_oom_bytes: int
+    allocated_peak: int
+    reserved_peak: int
+    segments_peak: int
+    device_allocs: int
+    device_frees: int
+    retries: int
+    tied: bool
+    segments: tuple[int, ...]  # bytes made, negative: given back; in order
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What settings would have done: the most likely run, and how far runs that are as possible differ."""
+
+    run: Run
+    reserved_low: int
+    reserved_high: int
+    certain: bool
+    doubt: str  # why not certain
+
+    @property
+    def fits(self) -> bool:
+        return self.run.ooms == 0
+
+
+def replay(
+    stream: list[Request],
+    settings: Settings,
+    space: AddressSpace | Packed | RecordedSpace,
+    *,
+    capacity: int = UNLIMITED,
+    limit: int | None = None,
+    stop: bool = True,
+) -> Run:
+    """`stop`: end at the first allocation that fails; else leave it out and go on, as a program that catches it."""
+    allocator = Allocator(settings, space, capacity=capacity, limit=limit)
+    allocate, free = allocator.allocate, allocator.free
+    blocks: dict[int, Block] = {}
+    ooms = asked = 0
+    first: int | None = None
+    first_bytes = 0
+    for place, (kind, number, size, of, pool) in enumerate(stream):
+        if kind == ALLOCATE:
+            try:
+                blocks[number] = allocate(size, of, pool)
+            except OutOfMemory:
+                if _gives_up(stream, place, number):
+                    continue
+                ooms += 1
+                if first is None:
+                    first, first_bytes = asked, size
+                if stop:
+                    break
+            asked += 1
+        elif kind == FREE:
+            block = blocks.pop(number, None)
+            if block is not None:
+                free(block)
+        elif kind == EMPTY_CACHE:
+            allocator.empty_cache()
+        elif kind == FREED:
+            block = blocks.pop(number, None)
+            if block is not None:
+                allocator.complete_free(block)
+        elif kind == FAILED:
+            try:
+                free(allocate(size, of, pool))
+            except OutOfMemory:
+                ooms += 1
+                if first is None:
+                    first, first_bytes = asked, size
+                if stop:
+                    break
+            asked += 1
+        elif number in blocks:
+            allocator.request_free(blocks[number])
+    return Run(
+        ooms,
+        first,
+        first_bytes,
+        allocator.allocated_peak,
+        allocator.reserved_peak,
+        allocator.segments_peak,
+        allocator.device_allocs,
+        allocator.device_frees,
+        allocator.retries,
+        allocator.tied,
+        tuple(allocator.made),
+    )
+
+
+def _gives_up(stream: list[Request], place: int, number: int) -> bool:
+    """A workspace that is freed right away: cuDNN tries its next plan, and the program never learns."""
+    return place + 1 < len(stream) and stream[place + 1][:2] == (FREE, number)
+
+
+def what_if(
+    requests: Requests, settings: Settings, *, capacity: int = UNLIMITED, limit: int | None = None, stop: bool = True
+) -> Outcome:
+    """Replay under settings; where chance decides (addresses, other streams' timing), under several chances."""
+    likely = replay(requests.stream, settings, AddressSpace(), capacity=capacity, limit=limit, stop=stop)
+    runs = [likely]
+    for stream, space in _chances(requests, likely):
+        runs.append(replay(stream, settings, space, capacity=capacity, limit=limit, stop=stop))
+    agree = len({run.ooms == 0 for run in runs}) == 1
+    doubt = ""
+    if not agree:
+        doubt = "it depends on the addresses that the driver gives, or on when other streams were done"
+    elif requests.deferred_frees and likely.retries and not likely.ooms:
+        agree, doubt = False, "it fits only by waiting for other streams, whose timing differs from run to run"
+    peaks = [run.reserved_peak for run in runs]
+    return Outcome(likely, min(peaks), max(peaks), agree, doubt)
+
+
+def _chances(requests: Requests, likely: Run) -> Iterator[tuple[list[Request], AddressSpace | Packed]]:
+    if likely.tied:
+        for holes in OTHER_HOLES:
+            yield requests.stream, AddressSpace(holes)
+        for descending in (True, False):
+            yield requests.stream, Packed(descending=descending)
+    if requests.deferred_frees:
+        for factor in EARLIER_AND_LATER:
+            yield with_frees_at(requests.stream, factor), AddressSpace()

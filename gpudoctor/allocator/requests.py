@@ -1,0 +1,207 @@
+"""What a program asked of the allocator, out of a trace: which settings answered it does not matter any more."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+
+import msgspec
+
+from gpudoctor.allocator.snapshot import DEFAULT_POOL, Action, Device, PoolId
+
+# kinds of requests
+ALLOCATE, FREE, LET_GO, FREED, EMPTY_CACHE, FAILED = range(6)
+# LET_GO: freed by the program while another stream may still use it; FREED: that stream is done with it.
+# FAILED: an allocation that the recorded program did not get; it is asked for, and given back at once.
+
+Request = tuple[int, int, int, int, PoolId]  # kind, number of the block, bytes, stream, pool
+_ADDRESS_END = 1 << 63
+
+
+class Requests(msgspec.Struct):
+    stream: list[Request]
+    blocks: int  # numbers below this are in use
+    present_at_start: int  # bytes of blocks that were there before the first event
+    recorded_segments: list[int]  # bytes of each segment or mapping as it was made; negative: given back
+    recorded_peak: int  # bytes reserved
+    peaks: tuple[int, int]  # bytes requested and alive at most; requests alive then
+    deferred_frees: int
+    failures: int
+
+    @property
+    def allocations(self) -> int:
+        return sum(request[0] in (ALLOCATE, FAILED) for request in self.stream)
+
+
+class _PrivatePools:
+    """Which private pool an address belongs to: older torch records no pool with an event.
+
+    Of the segments that are there at the end, each since its last segment_alloc or its first segment_map.
+    """
+
+    def __init__(self, device: Device) -> None:
+        held = sorted((s.address, s.address + s.size, s.pool) for s in device.segments if s.pool != DEFAULT_POOL)
+        self._starts = [start for start, _, _ in held]
+        self._held = held
+        self._since = [0] * len(held)
+        trace = device.trace
+        for place in trace.places(Action.SEGMENT_ALLOC):
+            which = self._at(trace.addresses[place])
+            if which >= 0:
+                self._since[which] = place
+        for place in trace.places(Action.SEGMENT_MAP):
+            which = self._at(trace.addresses[place])
+            if which >= 0 and not self._since[which]:
+                self._since[which] = place
+
+    def _at(self, address: int) -> int:
+        which = bisect_right(self._starts, address) - 1
+        return which if which >= 0 and address < self._held[which][1] else -1
+
+    def pool_of(self, address: int, place: int) -> PoolId:
+        which = self._at(address) if self._starts else -1
+        return self._held[which][2] if which >= 0 and place >= self._since[which] else DEFAULT_POOL
+
+
+def requests_of(device: Device, pools: list[PoolId]) -> Requests:
+    """Rebuild them. Blocks that were there before the first event are asked for first, the largest first."""
+    stream, numbers, present = _present_at_start(device)
+    releases = _Releases(device)
+    private = _PrivatePools(device)
+    trace = device.trace
+    seen: set[PoolId] = {DEFAULT_POOL}
+    count = len(numbers)
+    actions, addresses, sizes, streams = trace.actions, trace.addresses, trace.sizes, trace.streams
+    for place, action in enumerate(actions):
+        if action == Action.ALLOC:
+            address = addresses[place]
+            pool = pools[trace.pools[place]] if trace.pools is not None else private.pool_of(address, place)
+            if pool not in seen:  # torch.cuda.graph empties the cache before it captures into a new pool
+                seen.add(pool)
+                stream.append((EMPTY_CACHE, 0, 0, 0, DEFAULT_POOL))
+            numbers[address] = count
+            stream.append((ALLOCATE, count, sizes[place], streams[place], pool))
+            count += 1
+        elif action == Action.FREE_COMPLETED:
+            number = numbers.pop(addresses[place], None)
+            if number is None:
+                continue
+            if stream[-1][:2] == (LET_GO, number):
+                stream[-1] = (FREE, number, 0, 0, DEFAULT_POOL)
+            else:
+                stream.append((FREED, number, 0, 0, DEFAULT_POOL))
+        elif action == Action.FREE_REQUESTED:
+            number = numbers.get(addresses[place])
+            if number is not None:
+                stream.append((LET_GO, number, 0, 0, DEFAULT_POOL))
+        elif action == Action.OOM:
+            stream.append((FAILED, count, sizes[place], streams[place], DEFAULT_POOL))
+            count += 1
+        elif releases.flushed(place):
+            stream.append((EMPTY_CACHE, 0, 0, 0, DEFAULT_POOL))
+    return Requests(
+        stream=stream,
+        blocks=count,
+        present_at_start=present,
+        recorded_segments=releases.segments,
+        recorded_peak=releases.peak,
+        peaks=_alive_at_most(stream),
+        deferred_frees=sum(request[0] == FREED for request in stream),
+        failures=sum(request[0] == FAILED for request in stream),
+    )
+
+
+def _present_at_start(device: Device) -> tuple[list[Request], dict[int, int], int]:
+    """Blocks that are freed without ever having been allocated, and those of the end that no event made."""
+    trace = device.trace
+    made: set[int] = set()
+    old: dict[int, tuple[int, int, PoolId]] = {}
+    for place, action in enumerate(trace.actions):
+        address = trace.addresses[place]
+        if action == Action.ALLOC:
+            made.add(address)
+        elif action in (Action.FREE_REQUESTED, Action.FREE_COMPLETED) and address not in made:
+            old.setdefault(address, (trace.sizes[place], trace.streams[place], DEFAULT_POOL))
+    for segment in device.segments:
+        for block in segment.blocks:
+            if block.state != "free" and block.address not in made and block.address not in old:
+                old[block.address] = (block.requested or block.size, segment.stream, segment.pool)
+    order = sorted(old.items(), key=lambda item: (-item[1][0], item[0]))
+    stream: list[Request] = [(ALLOCATE, number, size, of, pool) for number, (_, (size, of, pool)) in enumerate(order)]
+    return stream, {address: number for number, (address, _) in enumerate(order)}, sum(r[2] for r in stream)
+
+
+class _Releases:
+    """Segments given back: because memory ran short, or because the program emptied the cache.
+
+    It ran short only where what was reserved, with the segment that is made next, would have passed
+    all that was ever reserved; else there was room, and nothing but empty_cache gives segments back.
+    """
+
+    def __init__(self, device: Device) -> None:
+        trace = device.trace
+        grown = {Action.SEGMENT_ALLOC: 1, Action.SEGMENT_MAP: 1, Action.SEGMENT_FREE: -1, Action.SEGMENT_UNMAP: -1}
+        moves = [
+            (place, grown[Action(action)] * trace.sizes[place])
+            for place, action in enumerate(trace.actions)
+            if action in grown
+        ]
+        self.segments = [size for _, size in moves]
+        reserved = at_start = device.reserved - sum(self.segments)
+        self.peak = max(at_start, 0)
+        for size in self.segments:
+            reserved += size
+            self.peak = max(self.peak, reserved)
+        self._flushes = set(self._found(trace.actions, moves, at_start))
+
+    def _found(self, actions: bytearray, moves: list[tuple[int, int]], reserved: int) -> Iterator[int]:
+        """The last release of each burst that was an empty_cache."""
+        for number, (place, size) in enumerate(moves):
+            before = reserved if size > 0 or not number or moves[number - 1][1] > 0 else before  # noqa: F821
+            reserved += size
+            if size > 0:
+                continue
+            follower = _next_action(actions, place)
+            grows = moves[number + 1][1] if number + 1 < len(moves) else 0
+            if follower in (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP):
+                continue
+            short = follower in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP) and before + grows > self.peak
+            if not short and follower != Action.OOM:
+                yield place
+
+    def flushed(self, place: int) -> bool:
+        return place in self._flushes
+
+
+def _next_action(actions: bytearray, place: int) -> int:
+    return actions[place + 1] if place + 1 < len(actions) else Action.SNAPSHOT
+
+
+def _alive_at_most(stream: list[Request]) -> tuple[int, int]:
+    alive: dict[int, int] = {}
+    held = most = count = 0
+    for kind, number, size, _, _ in stream:
+        if kind == ALLOCATE:
+            alive[number] = size
+            held += size
+            if held > most:
+                most, count = held, len(alive)
+        elif kind in (FREE, LET_GO):
+            held -= alive.pop(number, 0)
+    return most, count
+
+
+def with_frees_at(stream: list[Request], factor: float) -> list[Request]:
+    """The same requests with other streams done sooner (below 1) or later: a run's timing is never the same twice."""
+    let_go: dict[int, int] = {}
+    placed: list[tuple[float, int, Request]] = []
+    for place, request in enumerate(stream):
+        at: float = place
+        if request[0] == LET_GO:
+            let_go[request[1]] = place
+        elif request[0] == FREED:
+            start = let_go[request[1]]
+            at = start + max(0.5, (place - start) * factor)
+        placed.append((at, place, request))
+    placed.sort(key=lambda each: each[:2])
+    return [request for _, _, request in placed]
