@@ -35,7 +35,7 @@ GPU = Gpu(
     0x16EB10DE,
     "96.00.84.00.02",
     answers=GH200,
-    unsupported=("nvmlDeviceGetBAR1MemoryInfo",),
+    unsupported=("nvmlDeviceGetBAR1MemoryInfo", "nvmlDeviceGetGpuFabricInfoV"),
 )
 GPU_KB = 100220160  # what the driver brings online of the 96 GB
 

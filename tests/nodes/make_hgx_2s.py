@@ -17,7 +17,7 @@ from making_devices import (
     loopback,
     nvme_drive,
 )
-from making_host import NumaNode, cores, frequencies, host, x86_cpuinfo
+from making_host import MOUNTS, NumaNode, cores, frequencies, host, x86_cpuinfo
 from making_nvidia import NODE, OK, SINGLE, SYSTEM, Gpu, driver, nvlinks, pairs
 from making_pci import Function, downstream, host_bridge, infiniband, nvme, place, root_port, switch
 
@@ -51,6 +51,7 @@ SAPPHIRE_RAPIDS = (
     "tsxldtrk pconfig arch_lbr ibt amx_bf16 avx512_fp16 amx_tile amx_int8 flush_l1d arch_capabilities"
 )
 SWITCHES = {0x15: 0, 0x37: 0, 0x97: 1, 0xB7: 1}  # root bus of each PCIe switch and its node
+DATA = "104 31 259:4 / /data rw,noatime shared:52 - xfs /dev/nvme1n1 rw,attr2,inode64,noquota"
 NVSWITCHES = ("0000:09:00.0", "0000:0a:00.0", "0000:0b:00.0", "0000:0c:00.0")
 LINKS_TO = (5, 4, 4, 5)  # of a GPU's 18 NVLinks, those to each NVSwitch
 DRIVES = {0x5A: 0, 0x5B: 0, 0xD8: 1, 0xD9: 1}
@@ -114,6 +115,8 @@ def machine() -> Machine:
         release="6.8.0-60-generic",
         cmdline="BOOT_IMAGE=/boot/vmlinuz-6.8.0-60-generic root=/dev/nvme0n1p2 ro intel_iommu=on iommu=pt",
     )
+    made.file("/proc/self/mountinfo", f"{MOUNTS}\n{DATA}")
+    made.absent("link", "/data", "/data/run")
     frequencies(made, cpus, "intel_pstate", "performance", "performance")
     bare_metal(made, "Supermicro", "SYS-821GE-TNHR")
     paths = place(made, "pci0000:00", _board(), 0) | place(made, "pci0000:06", [_nvswitches()], 0)

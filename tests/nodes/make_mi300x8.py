@@ -151,7 +151,10 @@ def machine() -> Machine:
         infiniband_port(made, f"ibp{bus}s0", f"mlx5_{n}", end, paths[end])
     port = root_port("0000:30:03.1", "1022:14ab", Link(4, 16.0, 4, 32.0), nvme("0000:31:00.0"))
     nvme_drive(made, 0, "0000:31:00.0", place(made, "pci0000:30", [port], 0)["0000:31:00.0"], 0)
-    made.held["nvml", "nvmlDeviceGetCount()"] = Unread(Gap.ABSENT, "libnvidia-ml.so.1", "is not installed")
+    for call in ("DeviceGetCount", "SystemGetDriverVersion", "SystemGetCudaDriverVersion_v2", "SystemGetNVMLVersion"):
+        made.held["nvml", f"nvml{call}()"] = Unread(Gap.ABSENT, "libnvidia-ml.so.1", "is not installed")
+    made.absent("file", "/proc/driver/nvidia/version")
+    made.directory("/sys/module", "amdgpu", "nvme", "nvme_core", "mlx5_core")
     daemon(made, 1, "systemd")
     made.file("/dev/kmsg", log().encode())
     return made

@@ -64,6 +64,7 @@ GPUS = [
         "96.00.74.00.01",
         numa_node=node,
         answers=H100_PCIE,
+        unsupported=("nvmlDeviceGetGpuFabricInfoV",),
     )
     for i, (bus, node) in enumerate((bus, node) for bus, node in EXPANDERS.items() for _ in range(2))
 ]
@@ -125,6 +126,7 @@ def machine() -> Machine:
     loopback(made)
     ethernet(made, "enp1s0", "0000:01:00.0", paths["0000:01:00.0"], 10000, virtio="virtio0")
     made.directory("/sys/block")
+    made.link("/sys/dev/block/252:1", f"../../{paths['0000:02:00.0']}/virtio1/block/vda/vda1")
     made.link("/sys/block/vda", f"../{paths['0000:02:00.0']}/virtio1/block/vda")
     made.link("/sys/block/vda/device", "../../../virtio1")
     made.files("/sys/block/vda", {"queue/rotational": 1, "size": 1073741824, "removable": 0})

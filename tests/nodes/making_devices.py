@@ -27,6 +27,7 @@ def ethernet(machine: Machine, name: str, bus_id: str, path: str, mbps: int, vir
         _port(machine, name, f"{DEVICES}/{bus_id}", f"../../../{bus_id}", path, known)
     else:
         machine.absent("dir", f"{DEVICES}/{bus_id}/net")
+        machine.directory(f"{DEVICES}/{bus_id}", virtio)
         _port(machine, name, f"{DEVICES}/{bus_id}/{virtio}", f"../../../{virtio}", f"{path}/{virtio}", known)
 
 
@@ -74,6 +75,13 @@ def nvme_drive(machine: Machine, number: int, bus_id: str, path: str, node: int,
     machine.link(f"/sys/block/{disk}", f"../{path}/nvme/{controller}/{disk}")
     machine.link(f"/sys/block/{disk}/device", f"../../{controller}")
     machine.files(f"/sys/block/{disk}", {"queue/rotational": 0, "size": sectors, "removable": 0})
+    where = f"../../{path}/nvme/{controller}/{disk}"
+    if number == 0:
+        machine.link("/sys/dev/block/259:2", f"{where}/{disk}p2")
+        machine.link(f"/sys/class/block/{disk}p2", f"{where}/{disk}p2")
+    else:
+        machine.link(f"/sys/dev/block/259:{3 + number}", where)
+    machine.link(f"/sys/class/block/{disk}", where)
 
 
 def daemon(machine: Machine, pid: int, name: str) -> None:

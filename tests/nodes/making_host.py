@@ -118,6 +118,8 @@ def host(
     )
     machine.file("/proc/self/mountinfo", mounts or MOUNTS)
     machine.link("/proc/self/cwd", "/root")
+    machine.link("/proc/self/ns/pid", "pid:[4026531836]")
+    machine.absent("link", *PLAIN_FOLDERS)
     machine.file("/proc/self/status", _self_status(cpus, nodes))
     machine.files(
         "/sys/fs/cgroup",
@@ -245,6 +247,11 @@ VMSTAT = {
     "thp_fault_fallback": 12,
 }
 
+PLAIN_FOLDERS = (
+    *("/root", "/root/.cache", "/root/.cache/huggingface", "/root/.cache/torch", "/root/.nv", "/root/.nv/ComputeCache"),
+    *("/root/.triton", "/root/.triton/cache", "/tmp", "/tmp/torchinductor_"),
+)
+
 MOUNTS = "\n".join(
     (
         "24 31 0:22 / /sys rw,nosuid,nodev,noexec,relatime shared:7 - sysfs sysfs rw",
@@ -253,7 +260,6 @@ MOUNTS = "\n".join(
         "31 1 259:2 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p2 rw",
         "33 26 0:26 / /dev/shm rw,nosuid,nodev shared:3 - tmpfs tmpfs rw,inode64",
         "36 24 0:29 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate",
-        "104 31 259:4 / /data rw,noatime shared:52 - xfs /dev/nvme1n1 rw,attr2,inode64,noquota",
     )
 )
 

@@ -28,6 +28,7 @@ class Job:
     memory_nodes: tuple[int, ...] = (0, 1)  # that it may take memory from
 
 
+VIOLATIONS = "nvmlDeviceGetFieldValues(NVML_FI_DEV_PERF_POLICY_POWER, NVML_FI_DEV_PERF_POLICY_THERMAL, 269, 270, 271)"
 THREADS = ("python", "cuda00001400006", "cuda-EvtHandlr", "pt_autograd_0", "pt_nccl_watchdg", "pt_nccl_heartbt")
 
 
@@ -57,6 +58,8 @@ def job(machine: Machine, held: Job) -> None:
         "nvmlDeviceGetTemperature(NVML_TEMPERATURE_GPU)": 54,
         "nvmlDeviceGetMarginTemperature": 33,
     }
+    violations = held.gpu.call(VIOLATIONS)
+    machine.nvml(f"{violations} #1", machine.held["nvml", violations])
     for call, answer in busy.items():
         machine.nvml(held.gpu.call(call), answer)
 
@@ -78,6 +81,7 @@ def _process(
     machine.file(f"{where}/cmdline", "".join(f"{word}\0" for word in held.command).encode())
     machine.file(f"{where}/cgroup", f"0::{held.cgroup}")
     machine.file(f"{where}/environ", b"HOME=/root\0PATH=/opt/venv/bin:/usr/bin\0OMP_NUM_THREADS=4\0")
+    machine.file(f"{where}/mountinfo", machine.held["file", "/proc/self/mountinfo"])
     machine.link(f"{where}/cwd", "/data/run")
     machine.link(f"{where}/exe", "/opt/venv/bin/python3.11")
     machine.file(f"{where}/loginuid", b"1001")
