@@ -12,7 +12,7 @@ from gpudoctor.facts.pci import Inventory
 from gpudoctor.finding import Confidence, Finding, Occurrence, Severity, Subject
 from gpudoctor_checks.kernel.attribution import Owner, owner
 
-CORRECTED_PER_MINUTE = 8  # DCGM calls more PCIe replays a minute than this a fault (see the row)
+CORRECTED_PER_MINUTE = 8  # DCGM before 3.3.8 called more PCIe replays a minute than this a fault (see the row)
 
 
 @check("PCIE_AER")
@@ -42,6 +42,7 @@ def aer(events: KernelEvents, inventory: Inventory) -> Iterator[Finding]:
             peak_per_minute=peak_per_minute([e.record for e in own if e.severity == "corrected"]),
             threshold_per_minute=CORRECTED_PER_MINUTE,
             errors=", ".join(dict.fromkeys(name for event in own for name in event.errors)) or "not named",
+            behind=", ".join(gpu.label for gpu in inventory.gpus_behind(whose.subject.id)) or whose.subject.label,
             action="reseat" if kinds["nonfatal"] + kinds["fatal"] or severity > Severity.INFO else "watch",
         )
 

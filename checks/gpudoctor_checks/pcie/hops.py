@@ -1,0 +1,92 @@
+"""One link among the others of its node: which are of the same model, who is behind it, what it carries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from gpudoctor.facts.gpu import Gpu
+from gpudoctor.facts.gpu_clocks import GpuClocks
+from gpudoctor.facts.nvlink import GpuNvLinks
+from gpudoctor.facts.pci import AMD, Inventory, PciDevice
+from gpudoctor.facts.pcie import PcieLink
+from gpudoctor.knowledge import table
+
+BUSY_PERCENT = 10
+
+
+def model_of(link: PcieLink, inventory: Inventory) -> tuple[int, int, int] | None:
+    """Vendor and device id; of a switch also how many GPUs are behind it: one chip serves in many places."""
+    device: PciDevice | None = inventory.get("devices", {}).get(link.bus_id)
+    if device is None or device.get("device_id") is None:
+        return None
+    behind = len(inventory.gpus_behind(link.bus_id)) if link.lower == "switch" else 0
+    return device.get("vendor_id"), device.device_id, behind
+
+
+def siblings(link: PcieLink, links: Iterable[PcieLink], inventory: Inventory) -> tuple[PcieLink, ...]:
+    """The other links with a device of the same model at their lower end."""
+    model = model_of(link, inventory)
+    if model is None:
+        return ()
+    return tuple(
+        each
+        for each in links
+        if each.bus_id != link.bus_id and each.lower == link.lower and model_of(each, inventory) == model
+    )
+
+
+def inside_card(link: PcieLink, inventory: Inventory) -> bool:
+    """AMD puts a switch on the card: the GPU's own link is internal, the card's edge is the switch's upstream port."""
+    devices = inventory.get("devices", {})
+    ends = [devices.get(link.bus_id), devices.get(link.get("upper_bus_id", ""))]
+    return link.lower == "gpu" and all(end is not None and end.get("vendor_id") == AMD for end in ends)
+
+
+def beside_c2c(nvlinks: GpuNvLinks | None) -> bool:
+    """Grace and its GPU talk over NVLink-C2C; what PCIe there is beside it may be narrow."""
+    return nvlinks is not None and bool(nvlinks.get("c2c", False))
+
+
+def upper_end(link: PcieLink) -> str:
+    """`switch port 0000:17:01.0`, `root port 0000:15:01.0`."""
+    kind = "root port" if link.subject.within[:1] == (link.upper_bus_id,) else "switch port"
+    return f"{kind} {link.upper_bus_id}"
+
+
+def behind(link: PcieLink, inventory: Inventory) -> str:
+    gpus = inventory.gpus_behind(link.bus_id)
+    return ", ".join(gpu.label for gpu in gpus) or link.subject.label
+
+
+def gb_per_s(speed_gts: float, width: int) -> float:
+    """One direction, after encoding."""
+    lanes: dict[float, float] = {
+        row["gt_per_s"]: row["gb_per_s_per_lane"] for row in table("gpudoctor_checks", "pcie")["generations"]
+    }
+    return round(lanes.get(speed_gts, speed_gts * 0.12) * width, 1)
+
+
+def many(count: int, others: int) -> str:
+    """`the other 7`, `5 of the other 7`."""
+    return f"the other {others}" if count == others else f"{count} of the other {others}"
+
+
+def is_busy(gpu: Gpu, clocks: GpuClocks | None) -> bool | None:
+    """Whether it works enough to have its link at speed; None: nobody says.
+
+    A desktop's few percent leave a GeForce at its lowest performance state, with slow memory and a slow link.
+    """
+    idle = gpu.get("is_idle")
+    if idle is None or idle:
+        return None if idle is None else False
+    if clocks is None:
+        return None
+    percent, memory, memory_max = (clocks.get(name) for name in ("busy_percent", "memory_mhz", "memory_max_mhz"))
+    if percent is None:
+        return None
+    return percent >= BUSY_PERCENT and not (memory and memory_max and memory < memory_max / 2)
+
+
+def by_bus_id(facts: Iterable[Any] | None) -> dict[str, Any]:
+    return {fact.subject.id: fact for fact in facts or ()}

@@ -1,0 +1,107 @@
+"""Links with fewer lanes than there should be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from gpudoctor.check import check
+from gpudoctor.facts.gpu import Gpu
+from gpudoctor.facts.machine import Machine
+from gpudoctor.facts.nvlink import GpuNvLinks
+from gpudoctor.facts.pci import Inventory
+from gpudoctor.facts.pcie import PcieLink
+from gpudoctor.finding import Confidence, Finding, Severity
+from gpudoctor_checks.gpu_models import decode_gpu_name
+from gpudoctor_checks.pcie.hops import behind, beside_c2c, gb_per_s, inside_card, many, siblings, upper_end
+
+FAST_GTS = 64.0  # lanes times speed of eight lanes Gen3: what a NIC for GPUs has at least
+
+
+class Narrow(NamedTuple):
+    possible: int
+    yardstick: str
+    limit: str
+    severity: Severity
+    confidence: Confidence = Confidence.CERTAIN
+
+
+@check("PCIE_WIDTH_DEGRADED")
+def width_degraded(
+    link: PcieLink,
+    links: tuple[PcieLink, ...],
+    inventory: Inventory,
+    machine: Machine,
+    gpu: Gpu | None,
+    nvlinks: GpuNvLinks | None,
+) -> Iterator[Finding]:
+    """The link has fewer lanes than both its ends can drive, or than its siblings have."""
+    if inside_card(link, inventory) or beside_c2c(nvlinks):
+        return
+    alike = siblings(link, links, inventory)
+    narrow = _against_its_ends(link, alike) if link.width < link.width_max else _against_others(link, alike)
+    if narrow is None and gpu is not None and machine.get("virtualization") is None:
+        narrow = _against_table(link, gpu)
+    if narrow is None:
+        return
+    wider = [each for each in alike if each.get("width", 0) > link.width]
+    yield Finding(
+        link.subject,
+        severity=narrow.severity,
+        confidence=narrow.confidence,
+        evidence=link.seen("width", "width_max", "upper_width_max"),
+        width=link.width,
+        width_possible=narrow.possible,
+        yardstick=narrow.yardstick,
+        limit=narrow.limit,
+        siblings=f"{many(len(wider), len(alike))} of its model run wider" if wider else "no sibling runs wider",
+        behind=behind(link, inventory),
+        gb_per_s=gb_per_s(link.speed_gts, link.width),
+        gb_per_s_possible=gb_per_s(link.speed_gts, narrow.possible),
+        action="card" if link.width >= link.width_max else "contact",
+    )
+
+
+def _against_its_ends(link: PcieLink, alike: tuple[PcieLink, ...]) -> Narrow | None:
+    upper = link.reading("upper_width_max")
+    if isinstance(upper, int):
+        possible = min(link.width_max, upper)
+        if link.width >= possible:
+            return None  # the port above has no more: PCIE_SLOT_LIMITED
+        ends = f"both the device and {upper_end(link)} can do x{possible}"
+        limit = f"neither end: the connection between the device and {upper_end(link)}"
+        return Narrow(possible, ends, limit, _severity(link))
+    widest = max((each.get("width", 0) for each in alike), default=0)
+    if widest <= link.width:
+        raise upper
+    yardstick = f"{many(sum(s.get('width', 0) == widest for s in alike), len(alike))} of its model run at x{widest}"
+    limit = "the connection or the slot above, which this machine does not see"
+    return Narrow(widest, yardstick, limit, _severity(link), Confidence.LIKELY)
+
+
+def _against_others(link: PcieLink, alike: tuple[PcieLink, ...]) -> Narrow | None:
+    """It runs all lanes that its lower end claims; siblings claim more."""
+    if link.lower not in ("gpu", "nic"):
+        return None
+    widest = [each.get("width_max", 0) for each in alike]
+    if not widest or max(widest) <= link.width_max or widest.count(max(widest)) * 2 <= len(widest):
+        return None
+    yardstick = f"{many(widest.count(max(widest)), len(widest))} of its model offer x{max(widest)}"
+    return Narrow(max(widest), yardstick, "the card itself", Severity.WARNING, Confidence.LIKELY)
+
+
+def _against_table(link: PcieLink, gpu: Gpu) -> Narrow | None:
+    model = decode_gpu_name(gpu.get("name", ""))
+    pcie = model.facts.get("pcie") if model and model.sure else None
+    if model is None or not pcie or link.width_max >= pcie["width"]:
+        return None
+    yardstick = f"the table of GPUs has {model.name} with x{pcie['width']}"
+    return Narrow(pcie["width"], yardstick, "the card itself", Severity.WARNING, Confidence.POSSIBLE)
+
+
+def _severity(link: PcieLink) -> Severity:
+    """At least half of the link is lost; that hurts a GPU, and a NIC that feeds GPUs."""
+    if link.lower in ("gpu", "switch"):
+        return Severity.ERROR
+    fast = link.lower == "nic" and link.width_max * link.get("speed_max_gts", 0.0) >= FAST_GTS
+    return Severity.ERROR if fast else Severity.WARNING
