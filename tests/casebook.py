@@ -5,6 +5,7 @@ A case is a folder under tests/cases with a case.yaml:
     about: one sentence
     node: h200x1.node          # under tests/nodes; without it, a machine that answers nothing
     uid: 1000                  # who scans, in place of the recording's user
+    sample: 2                  # seconds between two readings; "PATH #1" below is what the second one gives
     log: dmesg.txt             # this case's kernel log, in any form, in place of the node's
     files: {PATH: text, ...}   # surfaces that answer otherwise; null: absent
     dirs: {PATH: [names], ...}
@@ -98,6 +99,7 @@ def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
         changed[verb, key] = Unread(Gap[name.upper()], key, detail or name)  # type: ignore[index]
     node = base.with_surfaces(changed)
     node.uid = case.get("uid", node.uid)
+    node.sample_seconds = case.get("sample", node.sample_seconds)
     return node
 
 
