@@ -5,7 +5,7 @@ A case is a folder under tests/cases with a case.yaml:
     about: one sentence
     node: h200x1.node          # under tests/nodes; without it, a machine that answers nothing
     uid: 1000                  # who scans, in place of the recording's user
-    sample: 2                  # seconds between two readings; "PATH #1" below is what the second one gives
+    sample: 2                  # seconds between two readings; "PATH #1" below is a second one, other counters stand still
     log: dmesg.txt             # this case's kernel log, in any form, in place of the node's
     files: {PATH: text, ...}   # surfaces that answer otherwise; null: absent
     dirs: {PATH: [names], ...}
@@ -74,7 +74,8 @@ def case_of(folder: Path) -> dict[str, Any]:
 
 
 def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
-    base = load_node(case["node"]) if case.get("node") else RecordedNode(archive.Archive(), folder.name)
+    whole = archive.load((NODES / case["node"]).read_text()) if case.get("node") else archive.Archive()
+    base = RecordedNode(whole, case.get("node", folder.name))
     changed: dict[archive.Key, Any] = {}
     for path, text in (case.get("files") or {}).items():
         changed["file", path] = text.encode() if text is not None else Unread(Gap.ABSENT, path, "No such file")
@@ -97,6 +98,8 @@ def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
         verb, _, key = surface.partition(" ")
         name, _, detail = gap.partition(" ")
         changed[verb, key] = Unread(Gap[name.upper()], key, detail or name)  # type: ignore[index]
+    if case.get("sample"):
+        changed.update(planting.standing_still({**whole.surfaces, **changed}))
     node = base.with_surfaces(changed)
     node.uid = case.get("uid", node.uid)
     node.sample_seconds = case.get("sample", node.sample_seconds)

@@ -213,3 +213,9 @@ def test_a_process_moves_with_its_threads_children_and_memory() -> None:
     maps = text(node, "/proc/51000/numa_maps")
     assert [line for line in maps.splitlines() if "N0=" in line and "mapmax" not in line] == []
     assert "Cpus_allowed_list:\t4-7,36-39" in text(node, "/proc/51100/status")
+
+
+def test_counters_without_a_second_reading_stand_still() -> None:
+    path, call = f"{DEVICES}/0000:19:00.0/aer_dev_fatal", "nvmlDeviceGetPcieReplayCounter(gpu 0)"
+    held = {("file", path): b"DLP 0\n", ("nvml", call): 3, ("nvml", f"{call} #1"): 9, ("file", "/proc/stat"): b""}
+    assert planting.standing_still(held) == {("file", f"{path} #1"): b"DLP 0\n"}  # type: ignore[arg-type]

@@ -77,6 +77,21 @@ def _moved(node: RecordedNode, task: str, cpus: str, turn: int) -> dict[Key, Any
     }
 
 
+COUNTERS = re.compile(
+    r".*/aer_(dev|rootport)_\w+|/proc/vmstat|nvmlDeviceGet(NvLinkErrorCounter|PcieReplayCounter)\(.*\)"
+    r"|nvmlDeviceGetFieldValues\(.*(PERF_POLICY|NVLINK_COUNT|NVLINK_ERROR|C2C_LINK_ERROR).*\)"
+)
+
+
+def standing_still(surfaces: Mapping[Key, Any]) -> dict[Key, Any]:
+    """A second reading of every counter that has none yet: the same as the first."""
+    return {
+        (verb, f"{key} #1"): reading
+        for (verb, key), reading in surfaces.items()
+        if COUNTERS.fullmatch(key) and (verb, f"{key} #1") not in surfaces
+    }
+
+
 def _span(text: str) -> range:
     first, _, last = text.partition("-")
     return range(int(first), int(last or first) + 1)
