@@ -5,7 +5,7 @@ A case is a folder under tests/cases with a case.yaml:
     about: one sentence
     node: h200x1.node          # under tests/nodes; without it, a machine that answers nothing
     uid: 1000                  # who scans, in place of the recording's user
-    sample: 2                  # seconds between two readings; "PATH #1" below is a second one, other counters stand still
+    sample: 2                  # seconds between two readings; "PATH #1" below is a second one; other counters rest
     log: dmesg.txt             # this case's kernel log, in any form, in place of the node's
     files: {PATH: text, ...}   # surfaces that answer otherwise; null: absent
     dirs: {PATH: [names], ...}
