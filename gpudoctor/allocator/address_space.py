@@ -10,6 +10,7 @@ that are reserved, the lowest one that is large enough. A range without a segmen
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
+from typing import Protocol
 
 MIB = 1 << 20
 TOP = 1 << 47
@@ -17,9 +18,15 @@ ALIGNMENT = 32 * MIB
 PAGE = 4096
 
 CONTEXT_HOLES = (2, 14)  # MiB that CUDA's context left free in ranges of its own, in a fresh process
-OTHER_HOLES = ((), (30,), (62,), (254,), (510,), (1022,))  # what libraries and earlier work may leave instead
+OTHER_HOLES = ((), (30,), (254,), (1022,))  # what libraries and earlier work may leave instead
 
 Range = tuple[int, int]  # address, end
+
+
+class Space(Protocol):
+    def take(self, size: int) -> int: ...
+
+    def give(self, address: int, size: int) -> None: ...
 
 
 class AddressSpace:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Hashable
 
-from gpudoctor.allocator.address_space import AddressSpace
+from gpudoctor.allocator.address_space import Space
 from gpudoctor.allocator.settings import MIB, SMALL_SEGMENT, UNLIMITED, Settings
 
 SMALLEST = 512
@@ -73,7 +73,7 @@ class OutOfMemory(Exception):
 class Allocator:
     """`allocate` and `free`; what it cost is in the counters."""
 
-    def __init__(self, settings: Settings, space: AddressSpace, *, capacity: int, limit: int | None) -> None:
+    def __init__(self, settings: Settings, space: Space, *, capacity: int, limit: int | None) -> None:
         """`capacity`: bytes that the device has for this process; `limit`: what a memory fraction allows."""
         self.settings = settings
         self.space = space
@@ -196,7 +196,7 @@ class Allocator:
     # new memory, and the ladder that is climbed where there is none
 
     def _obtain(self, pool: Pool, size: int, stream: int) -> Block:
-        segment = self.segment_size(size)
+        segment = segment_size(size, self.settings.large_segment_size)
         if self.collects:
             self._collect_garbage()
         block = self._new_memory(pool, size, segment, stream)
@@ -210,14 +210,6 @@ class Allocator:
         if block is None:
             raise OutOfMemory
         return block
-
-    def segment_size(self, size: int) -> int:
-        """What a new segment for a rounded size takes."""
-        if size <= SMALL:
-            return SMALL_SEGMENT
-        if size < WHOLE_SEGMENT or size < self.settings.large_segment_size // 2:
-            return self.settings.large_segment_size
-        return -(-size // ROUND) * ROUND
 
     def _new_memory(self, pool: Pool, size: int, segment: int, stream: int) -> Block | None:
         if self.limit is not None and self.reserved + segment > self.limit:
@@ -466,3 +458,12 @@ def round_size(size: int, divisions: tuple[int, ...]) -> int:
         step = floor >> (division.bit_length() - 1)
         return -(-size // step) * step if step else floor << 1
     return -(-size // SMALLEST) * SMALLEST
+
+
+def segment_size(size: int, large: int) -> int:
+    """What a new segment for a rounded size takes from the device."""
+    if size <= SMALL:
+        return SMALL_SEGMENT
+    if size < WHOLE_SEGMENT or size < large // 2:
+        return large
+    return -(-size // ROUND) * ROUND

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 
 import msgspec
 
-from gpudoctor.allocator.address_space import OTHER_HOLES, AddressSpace, Packed, RecordedSpace
+from gpudoctor.allocator.address_space import OTHER_HOLES, AddressSpace, Packed, Space
 from gpudoctor.allocator.engine import Allocator, Block, OutOfMemory
 from gpudoctor.allocator.requests import ALLOCATE, EMPTY_CACHE, FAILED, FREE, FREED, Request, Requests, with_frees_at
 from gpudoctor.allocator.settings import UNLIMITED, Settings
 
+NEAR = 0.9  # of the room: from here on an address may decide
 EARLIER_AND_LATER = (0.0, 0.5, 1.5, 2.0, 3.0)
 
 
@@ -47,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def replay(
     stream: list[Request],
     settings: Settings,
-    space: AddressSpace | Packed | RecordedSpace,
+    space: Space,
     *,
     capacity: int = UNLIMITED,
     limit: int | None = None,
@@ -121,7 +123,13 @@ def what_if(
     """Replay under settings; where chance decides (addresses, other streams' timing), under several chances."""
     likely = replay(requests.stream, settings, AddressSpace(), capacity=capacity, limit=limit, stop=stop)
     runs = [likely]
-    for stream, space in _chances(requests, likely):
+    room = min(capacity, capacity if limit is None else limit)
+    near = likely.retries or likely.ooms or likely.reserved_peak > room * NEAR
+    if near and requests.peaks[0] <= room:  # else it fits by far, or what is alive alone does not
+        chances = _chances(requests, likely)
+    else:
+        chances = islice(_chances(requests, likely), 1)
+    for stream, space in chances:
         runs.append(replay(stream, settings, space, capacity=capacity, limit=limit, stop=stop))
     agree = len({run.ooms == 0 for run in runs}) == 1
     doubt = ""
@@ -133,12 +141,11 @@ def what_if(
     return Outcome(likely, min(peaks), max(peaks), agree, doubt)
 
 
-def _chances(requests: Requests, likely: Run) -> Iterator[tuple[list[Request], AddressSpace | Packed]]:
+def _chances(requests: Requests, likely: Run) -> Iterator[tuple[list[Request], Space]]:
     if likely.tied:
         for holes in OTHER_HOLES:
             yield requests.stream, AddressSpace(holes)
-        for descending in (True, False):
-            yield requests.stream, Packed(descending=descending)
+        yield requests.stream, Packed(descending=True)
     if requests.deferred_frees:
         for factor in EARLIER_AND_LATER:
             yield with_frees_at(requests.stream, factor), AddressSpace()

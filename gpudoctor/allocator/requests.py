@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from gpudoctor.allocator.snapshot import DEFAULT_POOL, Action, Device, PoolId
+from gpudoctor.allocator.engine import segment_size
+from gpudoctor.allocator.settings import LARGE_SEGMENT
+from gpudoctor.allocator.snapshot import DEFAULT_POOL, Action, Device, PoolId, Trace
 
 # kinds of requests
 ALLOCATE, FREE, LET_GO, FREED, EMPTY_CACHE, FAILED = range(6)
@@ -15,7 +17,8 @@ ALLOCATE, FREE, LET_GO, FREED, EMPTY_CACHE, FAILED = range(6)
 # FAILED: an allocation that the recorded program did not get; it is asked for, and given back at once.
 
 Request = tuple[int, int, int, int, PoolId]  # kind, number of the block, bytes, stream, pool
-_ADDRESS_END = 1 << 63
+_GROWS = (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP)
+_SHRINKS = (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP)
 
 
 class Requests(msgspec.Struct):
@@ -24,6 +27,7 @@ class Requests(msgspec.Struct):
     present_at_start: int  # bytes of blocks that were there before the first event
     recorded_segments: list[int]  # bytes of each segment or mapping as it was made; negative: given back
     recorded_peak: int  # bytes reserved
+    room: tuple[int, int] | None  # the least and the most that could be reserved, as refusals tell; None: none was seen
     peaks: tuple[int, int]  # bytes requested and alive at most; requests alive then
     deferred_frees: int
     failures: int
@@ -105,6 +109,7 @@ def requests_of(device: Device, pools: list[PoolId]) -> Requests:
         present_at_start=present,
         recorded_segments=releases.segments,
         recorded_peak=releases.peak,
+        room=releases.room,
         peaks=_alive_at_most(stream),
         deferred_frees=sum(request[0] == FREED for request in stream),
         failures=sum(request[0] == FAILED for request in stream),
@@ -140,11 +145,10 @@ class _Releases:
 
     def __init__(self, device: Device) -> None:
         trace = device.trace
-        grown = {Action.SEGMENT_ALLOC: 1, Action.SEGMENT_MAP: 1, Action.SEGMENT_FREE: -1, Action.SEGMENT_UNMAP: -1}
         moves = [
-            (place, grown[Action(action)] * trace.sizes[place])
+            (place, trace.sizes[place] if action in _GROWS else -trace.sizes[place])
             for place, action in enumerate(trace.actions)
-            if action in grown
+            if action in _GROWS or action in _SHRINKS
         ]
         self.segments = [size for _, size in moves]
         reserved = at_start = device.reserved - sum(self.segments)
@@ -152,29 +156,42 @@ class _Releases:
         for size in self.segments:
             reserved += size
             self.peak = max(self.peak, reserved)
-        self._flushes = set(self._found(trace.actions, moves, at_start))
+        self._refused: list[int] = []  # bytes that could not be reserved
+        self._flushes = set(self._found(trace, moves, at_start))
 
-    def _found(self, actions: bytearray, moves: list[tuple[int, int]], reserved: int) -> Iterator[int]:
+    @property
+    def room(self) -> tuple[int, int] | None:
+        return (self.peak, max(self.peak, min(self._refused) - 1)) if self._refused else None
+
+    def _found(self, trace: Trace, moves: list[tuple[int, int]], reserved: int) -> Iterator[int]:
         """The last release of each burst that was an empty_cache."""
+        at_burst = reserved
         for number, (place, size) in enumerate(moves):
-            before = reserved if size > 0 or not number or moves[number - 1][1] > 0 else before  # noqa: F821
+            if size > 0 or not number or moves[number - 1][1] > 0:
+                at_burst = reserved
             reserved += size
-            if size > 0:
+            follower = trace.actions[place + 1] if place + 1 < len(trace) else Action.SNAPSHOT
+            if size > 0 or follower in (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP, Action.OOM):
                 continue
-            follower = _next_action(actions, place)
-            grows = moves[number + 1][1] if number + 1 < len(moves) else 0
-            if follower in (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP):
-                continue
-            short = follower in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP) and before + grows > self.peak
-            if not short and follower != Action.OOM:
+            grows = moves[number + 1][1] if follower in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP) else 0
+            if grows and at_burst + grows > self.peak:
+                self._refused.append(at_burst + grows)
+            else:
                 yield place
+        self._refused += self._refused_in_the_end(trace, reserved)
+
+    def _refused_in_the_end(self, trace: Trace, reserved: int) -> Iterator[int]:
+        """An out of memory comes after all that could be given back was: what was left, and a segment more."""
+        for place in reversed(list(trace.places(Action.OOM))):
+            later = sum(
+                size if action in _GROWS else -size
+                for action, size in zip(trace.actions[place:], trace.sizes[place:], strict=True)
+                if action in _GROWS or action in _SHRINKS
+            )
+            yield reserved - later + segment_size(trace.sizes[place], LARGE_SEGMENT)
 
     def flushed(self, place: int) -> bool:
         return place in self._flushes
-
-
-def _next_action(actions: bytearray, place: int) -> int:
-    return actions[place + 1] if place + 1 < len(actions) else Action.SNAPSHOT
 
 
 def _alive_at_most(stream: list[Request]) -> tuple[int, int]:
