@@ -29,7 +29,8 @@ def _cpus(about: Host, screen: Screen) -> list[str]:
     if about.smt is not None:
         words[-1:] = [f"{words[-1]} with{'' if about.smt else 'out'} SMT"] if words else []
     if about.governors:
-        by = f" ({about.frequency_driver})" if about.frequency_driver else ""
+        scales = about.frequency_driver and about.governors != ("performance",)  # what a name means, the driver says
+        by = f" ({about.frequency_driver})" if scales else ""
         words.append(f"governor {', '.join(about.governors)}{by}")
     return words
 
@@ -58,5 +59,6 @@ def _counted(number: int, one: str) -> str:
 def _size(amount: int) -> str:
     for unit, shift in (("TiB", 40), ("GiB", 30)):
         if amount >= 1 << shift:
-            return f"{amount / (1 << shift):.3g} {unit}"
+            whole = amount / (1 << shift)
+            return f"{whole:.0f} {unit}" if whole >= 10 else f"{f'{whole:.2f}'.rstrip('0').rstrip('.')} {unit}"
     return f"{amount / (1 << 20):.0f} MiB"
