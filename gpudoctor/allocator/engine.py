@@ -464,6 +464,6 @@ def segment_size(size: int, large: int) -> int:
     """What a new segment for a rounded size takes from the device."""
     if size <= SMALL:
         return SMALL_SEGMENT
-    if size < WHOLE_SEGMENT or size < large // 2:
+    if size < WHOLE_SEGMENT:
         return large
     return -(-size // ROUND) * ROUND
