@@ -84,6 +84,7 @@ class _View:
         self.late = frozenset(sorted(pids)[PROCESSES:])
         mounts = node.read("/proc/self/mountinfo")
         self.in_pod = not self.sees_all and isinstance(mounts, bytes) and b"/kubelet/pods/" in mounts
+        self.as_its_user = "run as root, or as the user of that process" if node.uid else "give CAP_SYS_PTRACE"
         self.children_of = cache(self._children_of)
 
     def share(self, of: int) -> int:
@@ -173,8 +174,8 @@ def _prove(view: _View, folder: str, pages: Reading[Pages]) -> None:
     if isinstance(names, Unread):
         if names.gap is Gap.ABSENT:
             raise _Ended
-        raise Unread(names.gap, f"{folder}/fd", "cannot be read, to see that this pid is the process that NVML means",
-                     "run as root, or as the user of that process")  # fmt: skip
+        why = "cannot be read, to see that this pid is the process that NVML means"
+        raise Unread(names.gap, f"{folder}/fd", why, view.as_its_user)
     for name in sorted(filter(str.isdecimal, names), key=int)[:LINKS]:
         target = view.node.link(f"{folder}/fd/{name}")
         if isinstance(target, str) and "/dev/nvidia" in target:
@@ -252,7 +253,7 @@ def _pages(view: _View, folder: str, status: Status, children: Reading[tuple[Chi
     text = view.node.read(where)
     if isinstance(text, Unread):
         why = "this kernel has no NUMA, or the process has ended" if text.gap is Gap.ABSENT else text.detail
-        return Unread(text.gap, where, why, text.remedy)
+        return Unread(text.gap, where, why, view.as_its_user if text.gap is Gap.DENIED else text.remedy)
     return pages_by_node(text, 1 + (0 if isinstance(children, Unread) else len(children)))
 
 

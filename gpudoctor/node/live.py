@@ -13,11 +13,11 @@ from gpudoctor.node.files import Files
 from gpudoctor.node.surface import NvmlCall, Output, Stat
 from gpudoctor.unread import Gap, Reading, Unread
 
-# reading these can sleep in the driver, where not even SIGKILL reaches; the group names the lane
+# reading these can sleep in the driver, where not even SIGKILL reaches; each process is a lane of its own
 SLEEPS = (
     (re.compile(r"/proc/driver/nvidia\b"), "nvidia"),
     (re.compile(r"/sys/.*/(gpu_busy_percent|gpu_metrics|pp_\w+|mem_busy_percent|hwmon\w*/.*|ras/.*)$"), "amdgpu"),
-    (re.compile(r"/proc/\d+/(cmdline|environ|maps|smaps|smaps_rollup|numa_maps)$"), "process"),
+    (re.compile(r"/proc/(?P<pid>\d+)/(cmdline|environ|maps|smaps|smaps_rollup|numa_maps)$"), "process {pid}"),
 )
 PCI_CONFIG = re.compile(r"/sys/(bus/pci/devices/[^/]+|devices/.+)/config")
 LIBRARY = "libnvidia-ml.so.1"
@@ -57,7 +57,7 @@ class LiveNode:
     def read(self, path: str, sample: int = 0) -> Reading[bytes]:
         if PCI_CONFIG.fullmatch(path):
             return self._config_space(path)
-        lane = next((lane for pattern, lane in SLEEPS if pattern.match(path)), None)
+        lane = _lane(path)
         if lane is None or self._nvml is None:
             return self._files.read(path)
         try:
@@ -109,6 +109,11 @@ class LiveNode:
         """Whether the root is another view of this machine, as in a container with the host mounted."""
         here = Files().read(BOOT)
         return not isinstance(here, Unread) and self._files.read(BOOT) == here
+
+
+def _lane(path: str) -> str | None:
+    matches = ((pattern.match(path), lane) for pattern, lane in SLEEPS)
+    return next((lane.format_map(match.groupdict()) for match, lane in matches if match), None)
 
 
 def _may_answer() -> bool:

@@ -115,9 +115,11 @@ def _warm(passive: bool) -> None:
 
 def read(path: str) -> tuple[Any, ...]:
     from gpudoctor.node.descriptor import read_file
+    from gpudoctor.node.numa_maps import read_numa_maps
 
     try:
-        return ("ok", read_file(path, LARGEST_FILE).decode("latin-1"))
+        held = read_numa_maps(path) if path.endswith("/numa_maps") else read_file(path, LARGEST_FILE)
+        return ("ok", held.decode("latin-1"))
     except OSError as error:
         return ("os", error.errno)
 

@@ -12,7 +12,7 @@ from gpudoctor.check import check
 from gpudoctor.facts.numa import Cpus, Numa
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.facts.process import ChildProcess, GpuProcess, Thread
-from gpudoctor.finding import Confidence, Finding, Subject
+from gpudoctor.finding import Confidence, Evidence, Finding, Subject
 from gpudoctor.unread import Unread
 from gpudoctor_checks.cpu_list import cpu_list
 from gpudoctor_checks.topology.surroundings import SAME_PACKAGE, Surroundings, cpus_of, surroundings
@@ -52,11 +52,14 @@ def misplaced(process: GpuProcess, numa: Numa, inventory: Inventory) -> Iterator
     children = _pinned_away("child processes", process.get("children", ()), around)
     memory = _memory_away(process, around)
     if found := [each for each in (threads, children, memory) if each]:
-        names = ("cpus_allowed", "memory_nodes_allowed", "cpuset", "memory_bytes_by_node")
-        sure = max(each.sure for each in found)
-        values = _values(process, around, action=_action(process, around, threads, children))
-        where = "; ".join(each.what for each in found)
-        yield Finding(process.subject, confidence=sure, evidence=process.seen(*names), where=where, **values)
+        yield Finding(
+            process.subject,
+            confidence=max(each.sure for each in found),
+            evidence=_evidence(process),
+            where="; ".join(each.what for each in found),
+            action=_action(process, around, threads, children),
+            **_values(process, around, move_threads=threads is not None),
+        )
         return
     for gap in map(process.reading, ("threads", "children", "memory_bytes_by_node")):
         if isinstance(gap, Unread):
@@ -75,10 +78,9 @@ def _pinned_away(what: str, tasks: Sequence[Thread | ChildProcess], around: Surr
     if share <= 0.5:
         return None
     cpus = cpu_list(cpu for task in away for cpu in task.cpus_allowed)
-    return Away(
-        f"{len(away)} of {len(tasks)} {what} pinned to CPUs {cpus}",
-        Confidence.CERTAIN if len(away) == len(tasks) else Confidence.LIKELY,
-    )
+    if len(away) < len(tasks):
+        return Away(f"{len(away)} of {len(tasks)} {what} pinned to CPUs {cpus}", Confidence.LIKELY)
+    return Away(f"all {len(tasks)} {what} pinned to CPUs {cpus}", Confidence.CERTAIN)
 
 
 def _work(tasks: Sequence[Thread | ChildProcess]) -> float:
@@ -115,17 +117,29 @@ def _action(process: GpuProcess, around: Surroundings, threads: Away | None, chi
     return "move" if threads or children else "memory"
 
 
-def _values(process: GpuProcess, around: Surroundings, action: str) -> dict[str, Any]:
+def _evidence(process: GpuProcess) -> Iterator[Evidence]:
+    yield Evidence(process.source("cpus_allowed"), f"Cpus_allowed_list {cpu_list(process.cpus_allowed)}")
+    for name, words in (("memory_nodes_allowed", "Mems_allowed_list"), ("cpuset", "CPUs of its cgroup")):
+        if (held := process.get(name)) is not None:
+            yield Evidence(process.source(name), f"{words} {cpu_list(held)}")
+    for node, size in sorted(process.get("memory_bytes_by_node", {}).items()):
+        pinned = process.pinned_bytes_by_node.get(node, 0)
+        shown = f"node {node}: {size / GIB:.1f} GiB, {pinned / GIB:.1f} GiB of it pinned"
+        yield Evidence(process.source("memory_bytes_by_node"), shown)
+
+
+def _values(process: GpuProcess, around: Surroundings, move_threads: bool) -> dict[str, Any]:
     """What the sentences of the row need, its command lines among them."""
     cpuset: Cpus | None = process.get("cpuset")
+    nodes: frozenset[int] = process.get("memory_nodes_allowed", frozenset())
     near = cpus_of(around.homes)
     if cpuset is not None and cpuset & around.near_cpus:
         near = near & cpuset or around.near_cpus & cpuset
     children = [child.pid for child in process.get("children", ()) if not child.cpus_allowed & around.near_cpus]
+    moved = [process.pid, *children] if move_threads or not children else children
     nodes_near = cpu_list(node.number for node in around.homes)
     nodes_far = cpu_list(node.number for node in around.far)
     return {
-        "action": action,
         "gpus": ", ".join(gpu.label for gpu in process.gpus),
         "command": process.get("command") or process.name,
         "cpus_now": cpu_list(cpu for thread in _threads(process) for cpu in thread.cpus_allowed),
@@ -133,13 +147,13 @@ def _values(process: GpuProcess, around: Surroundings, action: str) -> dict[str,
         "nodes_near": nodes_near,
         "nodes_far": nodes_far,
         "distance": SAME_PACKAGE,
-        "cpuset": "not read" if cpuset is None else cpu_list(cpuset),
+        "cpuset": f"CPUs {'unknown' if cpuset is None else cpu_list(cpuset)}, memory of nodes {cpu_list(nodes)}",
         "cgroup": process.get("cgroup") or "/",
         "unit": process.get("unit") or "UNIT",
         "container": process.get("unit") or "CONTAINER",
         "threads_read": len(_threads(process)),
         "threads": process.get("thread_count"),
-        "taskset": taskset([process.pid, *children], near),
+        "taskset": taskset(moved, near),
         "migratepages": f"migratepages {process.pid} {nodes_far} {nodes_near}",
         "numactl": f"numactl --cpunodebind={nodes_near} --membind={nodes_near} COMMAND",
         "far_bytes": _far_and_whole(process.get("memory_bytes_by_node", {}), around)[0],
@@ -181,7 +195,7 @@ def _crowd(own: Sequence[GpuProcess], cpus: Cpus, online: Cpus, gpus: int) -> Fi
     left: Cpus = online.intersection(*(process.get("cpuset", online) for process in own))
     return Finding(
         Subject("process", f"cpus {cpu_list(cpus)}", shown, tuple(within)),
-        evidence=[each for process in own[:8] for each in process.seen("cpus_allowed")],
+        evidence=[Evidence(each.source("cpus_allowed"), f"Cpus_allowed_list {cpu_list(cpus)}") for each in own[:8]],
         gpus=gpus,
         cpus=cpu_list(cpus),
         cpu_count=f"{len(cpus)} CPU{'s' if len(cpus) != 1 else ''}",
