@@ -145,6 +145,14 @@ def test_the_pci_tree_is_of_one_piece(name: str) -> None:
             )
 
 
+@each_made
+def test_no_bus_hangs_below_two_ports(name: str) -> None:
+    node = load_node(f"{name}.node")
+    configs = {bus_id: required(node.read(f"{DEVICES}/{bus_id}/config")) for bus_id in devices(node)}
+    below = [(bus_id[:4], config[0x19]) for bus_id, config in configs.items() if config[0x0E] & 0x7F == 1]
+    assert len(below) == len(set(below))
+
+
 @pytest.mark.parametrize("name", [name for name in MADE if name != "made-vm-qemu"])
 def test_both_ends_of_a_link_run_alike(name: str) -> None:
     """Not in the virtual machine, whose ports are emulated."""

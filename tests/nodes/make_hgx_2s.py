@@ -130,7 +130,7 @@ def machine() -> Machine:
             )
             for n, d in enumerate(drives)
         ]
-        empty = root_port(f"0000:{root:02x}:07.0", "8086:352d", Link(0, 2.5, 4, 32.0), slot=7)
+        empty = root_port(f"0000:{root:02x}:07.0", "8086:352d", Link(0, 2.5, 4, 32.0), slot=7, empty_bus=root + 3)
         paths |= place(made, f"pci0000:{root:02x}", [host_bridge(f"0000:{root:02x}:00.0"), *ports, empty], node)
     for n, bus in enumerate(DRIVES):
         nvme_drive(made, n, f"0000:{bus:02x}:00.0", paths[f"0000:{bus:02x}:00.0"], DRIVES[bus])

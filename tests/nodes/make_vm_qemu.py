@@ -137,7 +137,7 @@ def machine() -> Machine:
     near = {(a.index, b.index): NODE if a.numa_node == b.numa_node else SYSTEM for a in GPUS for b in GPUS}
     near |= {(0, 1): HOST_BRIDGE, (2, 3): HOST_BRIDGE}
     refused = CHIPSET_NOT_SUPPORTED
-    pairs(made, GPUS, near, {"READ": refused, "WRITE": refused, "NVLINK": NOT_SUPPORTED, "PROP": refused})
+    pairs(made, GPUS, near, {"READ": refused, "WRITE": refused, "NVLINK": NOT_SUPPORTED, "PCI": refused})
     daemon(made, 1, "systemd")
     made.file("/dev/kmsg", b"6,0,0,-;Linux version 6.8.0-60-generic (buildd@lcy02-amd64-098) #63-Ubuntu SMP\n")
     return made

@@ -106,7 +106,7 @@ def machine() -> Machine:
     driver(made, GPUS)
     ancestors = {(a.index, b.index): NODE for a in GPUS for b in GPUS}
     refused = CHIPSET_NOT_SUPPORTED
-    pairs(made, GPUS, ancestors, {"READ": refused, "WRITE": refused, "NVLINK": NOT_SUPPORTED, "PROP": refused})
+    pairs(made, GPUS, ancestors, {"READ": refused, "WRITE": refused, "NVLINK": NOT_SUPPORTED, "PCI": refused})
     daemon(made, 1, "systemd")
     made.file("/dev/kmsg", LOG.encode())
     return made

@@ -81,32 +81,13 @@ def config_space(
     space = bytearray(header(vendor, device, class_code, revision, subsystem, buses) + bytes(4096 - 256))
     struct.pack_into("<BBH", space, _PM, 0x01, _MSI, 0x0003)
     struct.pack_into("<BB", space, _MSI, 0x05, _EXPRESS)
-    downward = port in ("root port", "downstream")
-    kind = 2 | PORTS[port] << 4 | (0x100 if slot is not None else 0)
-    struct.pack_into("<BBHI", space, _EXPRESS, 0x10, 0x00, kind, 0x8000)
-    struct.pack_into("<H", space, _EXPRESS + 0x08, 0x0917 if buses is None else 0x0107)
-    if port != "integrated":
-        struct.pack_into("<I", space, _EXPRESS + 0x0C, 0x0800 | (0x00100000 if downward else 0))
-        struct.pack_into("<H", space, _EXPRESS + 0x12, 0x1000 | (0x2000 if downward and link.width else 0))
-        speeds = sum(1 << code for code in range(1, speed(link.max_gts) + 1))
-        struct.pack_into("<I", space, _EXPRESS + 0x2C, speeds)
-    if slot is not None:
-        struct.pack_into("<IHH", space, _EXPRESS + 0x14, slot << 19 | 75 << 7, 0, 0x40 if link.width else 0)
-    nexts = {_SERIAL: _AER if aer else (_ACS if acs_capability is not None else 0), _AER: _ACS}
-    struct.pack_into("<I", space, _SERIAL, 0x0003 | 1 << 16 | nexts[_SERIAL] << 20)
-    if aer:
-        behind = _ACS if acs_capability is not None else 0
-        struct.pack_into("<IIII", space, _AER, 0x0001 | 2 << 16 | behind << 20, 0, 0, 0x00462030)
-        struct.pack_into("<III", space, _AER + 0x10, 0, 0x2000, 0xA0)
-        if port == "root port":
-            struct.pack_into("<I", space, _AER + 0x2C, 0x7)
-    if acs_capability is not None:
-        struct.pack_into("<IHH", space, _ACS, 0x000D | 1 << 16, acs_capability, acs_control)
     sizes = {
         "max_payload": max_payload,
         "max_payload_supported": max_payload_supported,
         "max_read_request": max_read_request,
     }
+    _express_capability(space, port, link, slot, is_bridge=buses is not None)
+    _extended_capabilities(space, aer, acs_capability, acs_control, is_root=port == "root port")
     if port == "integrated":
         return patched(bytes(space), **sizes)
     links = {
@@ -117,6 +98,34 @@ def config_space(
         "target_link_speed": link.max_gts,
     }
     return patched(bytes(space), **sizes, **links)
+
+
+def _express_capability(space: bytearray, port: str, link: Link, slot: int | None, is_bridge: bool) -> None:
+    downward = port in ("root port", "downstream")
+    kind = 2 | PORTS[port] << 4 | (0x100 if slot is not None else 0)
+    struct.pack_into("<BBHI", space, _EXPRESS, 0x10, 0x00, kind, 0x8000)
+    struct.pack_into("<H", space, _EXPRESS + 0x08, 0x0107 if is_bridge else 0x0917)
+    if port != "integrated":
+        struct.pack_into("<I", space, _EXPRESS + 0x0C, 0x0800 | (0x00100000 if downward else 0))
+        struct.pack_into("<H", space, _EXPRESS + 0x12, 0x1000 | (0x2000 if downward and link.width else 0))
+        speeds = sum(1 << code for code in range(1, speed(link.max_gts) + 1))
+        struct.pack_into("<I", space, _EXPRESS + 0x2C, speeds)
+    if slot is not None:
+        struct.pack_into("<IHH", space, _EXPRESS + 0x14, slot << 19 | 75 << 7, 0, 0x40 if link.width else 0)
+
+
+def _extended_capabilities(
+    space: bytearray, aer: bool, acs_capability: int | None, acs_control: int, is_root: bool
+) -> None:
+    last = 0 if acs_capability is None else _ACS
+    struct.pack_into("<I", space, _SERIAL, 0x0003 | 1 << 16 | (_AER if aer else last) << 20)
+    if aer:
+        struct.pack_into("<IIII", space, _AER, 0x0001 | 2 << 16 | last << 20, 0, 0, 0x00462030)
+        struct.pack_into("<III", space, _AER + 0x10, 0, 0x2000, 0xA0)
+        if is_root:
+            struct.pack_into("<I", space, _AER + 0x2C, 0x7)
+    if acs_capability is not None:
+        struct.pack_into("<IHH", space, _ACS, 0x000D | 1 << 16, acs_capability, acs_control)
 
 
 _FIELDS = {  # capability, register, first bit, bits, what turns the value into the bits

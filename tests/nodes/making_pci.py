@@ -54,6 +54,7 @@ class Function:
     acs_capability: int | None = None
     acs_control: int = 0
     slot: int | None = None
+    empty_bus: int | None = None  # of a port with nothing below: the bus that waits there
     aer: bool = True
     corrected: dict[str, int] = field(default_factory=dict)  # AER errors since the device came up
 
@@ -171,8 +172,7 @@ def _link(
     shown = (0, "Unknown", 255, "Unknown") if integrated else (width, _speed(gts), max_width, _speed(max_gts))
     machine.files(where, dict(zip(names, shown, strict=True)))
     bridge = function.port != "endpoint" and not integrated
-    last = max(function.last_bus, function.bus + 1) if not function.below else function.last_bus
-    first = min((f.bus for f in function.below), default=last)
+    below = sorted(f.bus for f in function.below) or [function.empty_bus or function.bus]
     machine.file(
         f"{where}/config",
         config_space(
@@ -183,7 +183,7 @@ def _link(
             function.link,
             revision=function.revision,
             subsystem=subsystem,
-            buses=(function.bus, first, last) if bridge else None,
+            buses=(function.bus, below[0], max(function.last_bus, below[-1])) if bridge else None,
             max_payload=function.max_payload,
             max_payload_supported=function.max_payload_supported,
             max_read_request=128 if bridge else function.max_read_request,
