@@ -86,11 +86,23 @@ def _finding(
             *errors,
             Evidence("siblings" if confidence is Confidence.CERTAIN else "gpus.yaml", yardstick),
         ],
+        which=_lost(subject, whose, expected),
         up=min(len(each.up) for each in whose),
         expected=expected,
         links={each.subject.id: [link.number for link in each.links if not link.up] for each in whose},
         yardstick=yardstick,
     )
+
+
+def _lost(subject: Subject, whose: Sequence[GpuNvLinks], expected: int) -> str:
+    """As a title says it."""
+    up = min(len(each.up) for each in whose)
+    if subject.kind == "pair":
+        return f"{expected - up} NVLink{'s' if expected - up > 1 else ''} between them"
+    numbers = [str(link.number) for link in whose[0].links if not link.up]
+    if not up or not numbers or subject is NODE:
+        return "NVLinks" if up else "all NVLinks"
+    return f"NVLink{'s' if len(numbers) > 1 else ''} {spoken(numbers)}"
 
 
 def _which(links: GpuNvLinks) -> str:

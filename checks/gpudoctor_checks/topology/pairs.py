@@ -64,8 +64,12 @@ def _missing(
         confidence=confidence,
         evidence=[Evidence(source, text) for text in said[:8]],
         pairs=[f"{a.id}+{b.id}" for a, b in pairs],
-        count=len(pairs),
+        how_many=_how_many(pairs),
     )
+
+
+def _how_many(pairs: Sequence[object]) -> str:
+    return f"{len(pairs)} pairs of GPUs" if len(pairs) > 1 else "two GPUs"
 
 
 def _whose(pairs: Sequence[Pair]) -> Subject:
@@ -125,7 +129,7 @@ def _no_access(refused: Sequence[PeerAccess], by_design: str | None, source: str
         evidence=[Evidence(source, text) for text in said[:8]],
         action=by_design or "fault",
         pairs=[f"{p.first.id}+{p.second.id}" for p in refused],
-        count=len(refused),
+        how_many=_how_many(refused),
         status=refused[0].read,
     )
 
