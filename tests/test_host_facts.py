@@ -13,6 +13,8 @@ from gpudoctor.facts.host import Cpu, CpuFrequency, Folder, HostMemory, JobStora
 from gpudoctor.node.archive import Archive
 from gpudoctor.node.recorded import RecordedNode
 from gpudoctor.node.redact import redact
+from gpudoctor.render.facts import render
+from gpudoctor.render.screen import Screen
 from gpudoctor.unread import Gap, Unread
 
 CPUS = "/sys/devices/system/cpu"
@@ -219,5 +221,30 @@ def test_folders_of_processes_that_cannot_be_read_are_unread() -> None:
     assert storage.reading("folders").gap is Gap.DENIED
 
 
+def test_processes_of_another_pid_namespace_have_no_folders() -> None:
+    node = load_node("made-hgx-2s-job.node")
+    gone: dict[Any, Any] = {
+        ("file", f"/proc/{pid}/{name}"): Unread(Gap.ABSENT, f"/proc/{pid}/{name}")
+        for pid in range(51000, 52000, 100)
+        for name in ("environ", "mountinfo")
+    }
+    assert gathered(JobStorage, node.with_surfaces(gone)) is None
+
+
+def test_processes_that_nvml_does_not_tell_of_may_have_some() -> None:
+    call = "nvmlDeviceGetComputeRunningProcesses_v3(gpu 0)"
+    node = load_node("made-hgx-2s.node").with_surfaces({("nvml", call): Unread(Gap.DENIED, call)})
+    assert gathered(JobStorage, node).reading("folders").gap is Gap.DENIED
+
+
 def test_nobody_computes_nobodys_folders() -> None:
     assert gathered(JobStorage, load_node("made-hgx-2s.node")) is None
+
+
+def test_facts_are_shown_in_words_and_in_order() -> None:
+    facts = collect(load_node("made-hgx-2s.node"), [Cpu, HostMemory, Storage, Swapping], seconds=10)
+    page = render(facts, Screen(width=120))
+    assert "amx_bf16; amx_int8; amx_tile; avx; avx2;" in page
+    assert "CUDA cache of this shell /root/.nv/ComputeCache on ext4 /dev/nvme0n1p2 (nvme)" in " ".join(page.split())
+    assert "0 of 0 pages of 2 MiB free" in page
+    assert "0 in 216.0 h since boot" in page

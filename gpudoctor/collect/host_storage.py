@@ -31,16 +31,15 @@ def storage(node: Node, machine: Machine) -> Storage | None:
 
 @collector
 def job_storage(node: Node, machine: Machine, uses: tuple[GpuMemoryUse, ...]) -> JobStorage | None:
-    """Ranks of a job share their folders: a few processes speak for all."""
-    pids = sorted({h.pid for use in uses for h in use.get("holders", ()) if h.kind == "compute"})
-    if not pids:
-        return None
+    """Ranks of a job share their folders: a few processes speak for all. None where no process is to be seen."""
+    holders = [use.reading("holders") for use in uses]
+    pids = sorted({h.pid for held in holders if not isinstance(held, Unread) for h in held if h.kind == "compute"})
     found = [_folders(node, str(pid), f"pid {pid}", _in_vm(machine)) for pid in pids[:PROCESSES_LOOKED_AT]]
     told = [each for each in found if not isinstance(each, Unread)]
-    gaps = [each for each in found if isinstance(each, Unread) and each.gap is not Gap.ABSENT]
-    if gaps and not told:
-        return JobStorage(folders=hold(gaps[0]))
-    return JobStorage(folders=tuple(folder for folders in told for folder in folders))
+    if told:
+        return JobStorage(folders=tuple(folder for folders in told for folder in folders))
+    gaps = [each for each in (*found, *holders) if isinstance(each, Unread) and each.gap is not Gap.ABSENT]
+    return JobStorage(folders=hold(gaps[0])) if gaps else None
 
 
 def _in_vm(machine: Machine) -> bool:

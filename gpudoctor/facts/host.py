@@ -40,6 +40,9 @@ class HugePages(msgspec.Struct, frozen=True):
     total: int
     free: int
 
+    def __str__(self) -> str:
+        return f"{self.free} of {self.total} pages of {self.size_bytes >> 20} MiB free"
+
 
 @fact
 class HostMemory(Fact):
@@ -73,6 +76,9 @@ class Folder(msgspec.Struct, frozen=True):
     def on_network_file_system(self) -> bool:
         """Not one that a local file system makes of a disk over the network."""
         return self.medium == "network" and not self.device.startswith("/dev/")
+
+    def __str__(self) -> str:
+        return f"{self.purpose} of {self.whose} {self.path} on {self.file_system} {self.device} ({self.medium})"
 
 
 @fact

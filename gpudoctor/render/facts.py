@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import msgspec
 from rich.text import Text
 
 from gpudoctor.facts.fact import Fact, Facts, SubjectFact
@@ -60,15 +61,24 @@ def _fields(fact: Fact, screen: Screen) -> Iterator[Text]:
 def _shown(value: Any, screen: Screen) -> str:
     if isinstance(value, (tuple, list, set, frozenset, dict)):
         each = list(value.items()) if isinstance(value, dict) else list(value)
+        if isinstance(value, (set, frozenset)):
+            each = sorted(each, key=lambda one: (0, one, "") if isinstance(one, int) else (1, 0, str(one)))
         words = "; ".join(_item(one) for one in each[:ELEMENTS_SHOWN]) or "none"
         rest = len(each) - ELEMENTS_SHOWN
         return f"{words}; {screen.glyphs.more} {rest} more (--format json)" if rest > 0 else words
-    return "none" if value is None else str(json_safe(value))
+    return "none" if value is None else _item(value) if _speaks(value) else str(json_safe(value))
+
+
+def _speaks(value: Any) -> bool:
+    """Whether a record has words of its own."""
+    return isinstance(value, msgspec.Struct) and type(value).__str__ is not object.__str__
 
 
 def _item(value: Any) -> str:
     if isinstance(value, tuple) and len(value) == 2:
         return f"{value[0]} {_item(value[1])}"
+    if _speaks(value):
+        return str(value)
     made = json_safe(value)
     if isinstance(made, dict):
         whole = ", ".join(f"{name} {_number(name, held)}" for name, held in made.items())

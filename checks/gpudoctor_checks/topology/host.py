@@ -11,14 +11,14 @@ from gpudoctor.facts.gpu_process import GpuMemoryUse
 from gpudoctor.facts.gpu_settings import GpuSettings
 from gpudoctor.facts.host import CpuFrequency, HostMemory, Swapping
 from gpudoctor.facts.numa import Numa
-from gpudoctor.finding import NODE, Finding, Severity
+from gpudoctor.finding import NODE, Evidence, Finding, Severity
 from gpudoctor.unread import Gap, Unread
 
 # here `powersave` scales with the load, and the hardware follows a preference: admin-guide/pm/intel_pstate, amd-pstate
 DRIVERS_OF_THEIR_OWN = ("intel_pstate", "amd-pstate-epp")
 SLOW_GOVERNORS = {
-    "powersave": "keeps them at their lowest clock",
-    "conservative": "raises their clocks one small step at a time",
+    "powersave": "asks for the lowest there is",
+    "conservative": "raises them one small step at a time",
 }
 SLOW_PREFERENCES = {"balance_power", "power"}
 STALLED_PERCENT = 10.0
@@ -36,8 +36,9 @@ def governor(
     if frequency.driver in DRIVERS_OF_THEIR_OWN:
         slow = sorted(frequency.energy_preferences & SLOW_PREFERENCES)
         if slow and "powersave" in frequency.governors:
-            setting, effect = f"energy preference {slow[-1]}", "holds back the hardware that chooses their clocks"
-            seen = frequency.seen("driver", "governors", "energy_preferences")
+            setting, effect = f"energy preference {slow[-1]}", "makes the hardware slow to raise them"
+            preferences = ", ".join(sorted(frequency.energy_preferences))
+            seen = (*_clocks(frequency), Evidence(frequency.source("energy_preferences"), preferences))
             yield Finding(NODE, severity=Severity.INFO, evidence=seen, setting=setting, effect=effect, action="prefer")
         return
     server = any(each.get("data_centre") for each in settings or ()) or _instinct(amd)
@@ -45,9 +46,9 @@ def governor(
     for name, effect in SLOW_GOVERNORS.items():
         if count := frequency.governors.get(name, 0):
             grave = server and name == "powersave"
-            setting = f"governor {name}" + (f" on {count} of {policies}" if count < policies else "")
-            seen = frequency.seen("driver", "governors")
+            setting = f"governor {name}" + (f" on {count} of {policies} policies" if count < policies else "")
             severity = Severity.WARNING if grave else Severity.INFO
+            seen = _clocks(frequency)
             yield Finding(NODE, severity=severity, evidence=seen, setting=setting, effect=effect, action="govern")
             return
 
@@ -80,7 +81,9 @@ def swapping(swapping: Swapping, memory: HostMemory, uses: tuple[GpuMemoryUse, .
         )
     rate = swapping.pages_in.per_minute / 60
     if rate >= PAGES_IN_PER_SECOND:
-        seen = (*swapping.seen("pages_in", "pages_out"), *memory.seen("swap_total_bytes", "swap_free_bytes"))
+        used = memory.swap_total_bytes - memory.swap_free_bytes
+        filled = f"{_gib(used)} of {_gib(memory.swap_total_bytes)} swap in use"
+        seen = (*swapping.seen("pages_in", "pages_out"), Evidence("/proc/meminfo", filled))
         yield Finding(NODE, evidence=seen, rate=f"{rate:.0f}", processes=_named(jobs(uses)))
 
 
@@ -92,14 +95,27 @@ def stalls(memory: HostMemory, uses: tuple[GpuMemoryUse, ...]) -> Iterator[Findi
     if memory.lacks("stalled_percent") and memory.available_bytes > PLENTY_FREE * memory.total_bytes:
         return
     if memory.stalled_percent >= STALLED_PERCENT:
-        seen = memory.seen("stalled_percent", "available_bytes", "total_bytes")
         percent = f"{memory.stalled_percent:.0f}"
+        left = f"{_gib(memory.available_bytes)} of {_gib(memory.total_bytes)} available"
+        seen = (
+            Evidence(memory.source("stalled_percent"), f"full avg60={memory.stalled_percent:.2f}"),
+            Evidence(memory.source("available_bytes"), left),
+        )
         yield Finding(NODE, evidence=seen, percent=percent, processes=_named(jobs(uses)))
 
 
 def jobs(uses: tuple[GpuMemoryUse, ...]) -> list[int]:
     """Pids of processes that compute on a GPU. Raises where they cannot be seen."""
     return sorted({holder.pid for use in uses for holder in use.holders if holder.kind == "compute"})
+
+
+def _clocks(frequency: CpuFrequency) -> tuple[Evidence, ...]:
+    governors = ", ".join(f"{name} on {count}" for name, count in sorted(frequency.governors.items()))
+    return Evidence(frequency.source("driver"), frequency.driver), Evidence(frequency.source("governors"), governors)
+
+
+def _gib(amount: int) -> str:
+    return f"{amount / (1 << 30):.1f} GiB"
 
 
 def _named(pids: list[int]) -> str:
