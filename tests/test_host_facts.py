@@ -195,14 +195,13 @@ def test_nothing_on_a_network_file_system_is_touched() -> None:
             asked.append(path)
             return super().link(path)
 
-    base = load_node("made-hgx-2s.node").with_surfaces(
-        {
-            ("file", "/proc/self/mountinfo"): b"31 1 259:2 / / rw - ext4 /dev/nvme0n1p2 rw\n"
-            b"40 31 0:40 / /home rw - nfs4 filer:/export/home rw\n",
-            ("file", "/proc/self/environ"): b"HOME=/home/someone\0USER=someone\0",
-            ("link", "/proc/self/cwd"): "/home/someone/run",
-        }
-    )
+    changed: dict[Any, Any] = {
+        ("file", "/proc/self/mountinfo"): b"31 1 259:2 / / rw - ext4 /dev/nvme0n1p2 rw\n"
+        b"40 31 0:40 / /home rw - nfs4 filer:/export/home rw\n",
+        ("file", "/proc/self/environ"): b"HOME=/home/someone\0USER=someone\0",
+        ("link", "/proc/self/cwd"): "/home/someone/run",
+    }
+    base = load_node("made-hgx-2s.node").with_surfaces(changed)
     folders = gathered(Storage, Watched(Archive(time=base.time, surfaces=base._surfaces), "watched")).folders
     assert [f.medium for f in folders if f.purpose == "Triton cache"] == ["network"]
     assert not [path for path in asked if path.startswith("/home")]
