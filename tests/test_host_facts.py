@@ -209,14 +209,11 @@ def test_nothing_on_a_network_file_system_is_touched() -> None:
 
 def test_folders_of_processes_that_cannot_be_read_are_unread() -> None:
     node = load_node("made-hgx-2s-job.node")
-    denied = {
-        ("file", f"/proc/{pid}/environ"): Unread(Gap.DENIED, f"/proc/{pid}/environ") for pid in range(51000, 52000, 100)
-    }
-    table = {
-        ("file", f"/proc/{pid}/mountinfo"): node._surfaces["file", "/proc/self/mountinfo"]
-        for pid in range(51000, 52000, 100)
-    }
-    storage = gathered(JobStorage, node.with_surfaces({**denied, **table}))
+    changed: dict[Any, Any] = {}
+    for pid in range(51000, 52000, 100):
+        changed["file", f"/proc/{pid}/environ"] = Unread(Gap.DENIED, f"/proc/{pid}/environ")
+        changed["file", f"/proc/{pid}/mountinfo"] = node._surfaces["file", "/proc/self/mountinfo"]
+    storage = gathered(JobStorage, node.with_surfaces(changed))
     assert storage.reading("folders").gap is Gap.DENIED
 
 
