@@ -62,7 +62,8 @@ class Identities:
         words |= {name: self.host(name) for name in hosts if _is_rare(name)}
         words |= {serial: self.serial(serial) for serial in serials if len(serial) >= 8}
         self._words = words
-        self._named = _any_of(words, r"(?<![\w-])", r"(?![\w-])")
+        # Slurm puts a node's name into its cgroups: /slurm_gpu-a17/uid_1001, /system.slice/gpu-a17_slurmstepd.scope
+        self._named = _any_of(words, r"(?:(?<![\w-])|(?<=/slurm_))", r"(?:(?![\w-])|(?=_slurmstepd\.scope))")
         # a user may be called max: not every max is that user
         self._users = _any_of(filter(_is_rare, users), r"(?:(?<=/)|(?<==))", r"(?=[/\s:\0@]|$)")
 
