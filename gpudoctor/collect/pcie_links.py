@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from gpudoctor.collect.attribute import attribute, number
 from gpudoctor.collect.collector import collector
-from gpudoctor.collect.pcie_ports import DEVICES, asleep, first_functions, ports_above, unseen_port
+from gpudoctor.collect.pcie_ports import DEVICES, asleep, first_functions, is_virtual, ports_above, unseen_port
 from gpudoctor.facts.machine import Machine
 from gpudoctor.facts.pci import Inventory, PciDevice
 from gpudoctor.facts.pcie import LowerEnd, PcieLink
@@ -29,7 +29,7 @@ def pcie_links(node: Node, machine: Machine, inventory: Inventory) -> tuple[Pcie
 def _hops(devices: Mapping[str, PciDevice], machine: Machine) -> dict[str, tuple[LowerEnd, PciDevice | Unread]]:
     """By the lower end of each link: its kind, and the port above."""
     hops: dict[str, tuple[LowerEnd, PciDevice | Unread]] = {}
-    for device in first_functions(d for d in devices.values() if d.kind in ENDS):
+    for device in first_functions(d for d in devices.values() if d.kind in ENDS and not is_virtual(d)):
         ports = ports_above(device, devices)
         hops[device.bus_id] = ENDS[device.kind], _upper(ports[-1:], devices, machine)
         for upstream, above in _uplinks(ports):

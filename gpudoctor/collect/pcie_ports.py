@@ -34,6 +34,11 @@ def unseen_port(port: PciDevice | None, machine: Machine) -> Unread | None:
     return None
 
 
+def is_virtual(device: PciDevice) -> bool:
+    """A device that a hypervisor made up has no link."""
+    return device.get("vendor_id") in HYPERVISORS
+
+
 def asleep(node: Node, bus_id: str) -> bool:
     """In D3cold nothing answers, and a read of its registers would wake it."""
     return attribute(node, f"{DEVICES}/{bus_id}/power_state") == "D3cold"

@@ -13,6 +13,7 @@ from gpudoctor.facts.pcie import PcieLink
 from gpudoctor.knowledge import table
 
 BUSY_PERCENT = 10
+VGA = 0x0300
 
 
 def model_of(link: PcieLink, inventory: Inventory) -> tuple[int, int, int] | None:
@@ -43,6 +44,16 @@ def inside_card(link: PcieLink, inventory: Inventory) -> bool:
     return link.lower == "gpu" and all(end is not None and end.get("vendor_id") == AMD for end in ends)
 
 
+def is_radeon(link: PcieLink, inventory: Inventory) -> bool:
+    """Graphics cards of AMD narrow their link to save power (pp_dpm_pcie: x1, x16); Instinct ones do not."""
+    devices = inventory.get("devices", {})
+    gpus = [devices.get(b) for b in (link.bus_id, *(gpu.id for gpu in inventory.gpus_behind(link.bus_id)))]
+    return any(
+        gpu is not None and gpu.kind == "gpu" and gpu.get("vendor_id") == AMD and gpu.get("class_code", 0) >> 8 == VGA
+        for gpu in gpus
+    )
+
+
 def beside_c2c(nvlinks: GpuNvLinks | None) -> bool:
     """Grace and its GPU talk over NVLink-C2C; what PCIe there is beside it may be narrow."""
     return nvlinks is not None and bool(nvlinks.get("c2c", False))
@@ -65,6 +76,16 @@ def gb_per_s(speed_gts: float, width: int) -> float:
         row["gt_per_s"]: row["gb_per_s_per_lane"] for row in table("gpudoctor_checks", "pcie")["generations"]
     }
     return round(lanes.get(speed_gts, speed_gts * 0.12) * width, 1)
+
+
+def speed_possible(link: PcieLink) -> float:
+    """What both ends can, as far as they are seen; the speed now says nothing of an idle link."""
+    speeds = [link.get("speed_max_gts"), link.get("upper_speed_max_gts")]
+    return float(min((speed for speed in speeds if speed), default=link.get("speed_gts", 0.0)))
+
+
+def rounded(rate: float) -> float:
+    return round(rate) if rate >= 10 else round(rate, 1)
 
 
 def many(count: int, others: int) -> str:

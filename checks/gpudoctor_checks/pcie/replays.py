@@ -9,6 +9,7 @@ from gpudoctor.facts.pcie import GpuPcie
 from gpudoctor.finding import Confidence, Finding
 from gpudoctor.knowledge import table
 from gpudoctor_checks.bit_errors import allowed_per_minute, exceeds
+from gpudoctor_checks.pcie.hops import rounded
 
 
 @check("PCIE_REPLAYS")
@@ -24,7 +25,7 @@ def replays(pcie: GpuPcie) -> Iterator[Finding]:
             evidence=pcie.seen("replays", "generation", "width"),
             replays=pcie.replays.count,
             over=str(pcie.replays),
-            per_minute=round(pcie.replays.per_minute, 1),
+            per_minute=rounded(pcie.replays.per_minute),
             threshold_per_minute=allowed,
         )
 

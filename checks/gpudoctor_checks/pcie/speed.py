@@ -19,6 +19,7 @@ from gpudoctor_checks.pcie.hops import (
     gb_per_s,
     inside_card,
     is_busy,
+    many,
     siblings,
     upper_end,
 )
@@ -44,7 +45,8 @@ def speed_degraded(
     loads, speeds = by_bus_id(clocks), by_bus_id(gpus)
     users = [speeds.get(gpu.id) for gpu in inventory.gpus_behind(link.bus_id)] or [speeds.get(link.bus_id)]
     busy = [gpu is not None and is_busy(gpu, loads.get(gpu.bus_id)) for gpu in users]
-    faster = [each for each in siblings(link, links, inventory) if each.get("speed_gts", 0.0) >= possible]
+    alike = siblings(link, links, inventory)
+    faster = [each for each in alike if each.get("speed_gts", 0.0) >= possible]
     if not any(busy) and (link.lower == "gpu" or not faster):
         raise _unloaded(link, known_idle=False in busy and None not in busy)
     yield Finding(
@@ -57,7 +59,9 @@ def speed_degraded(
         upper=upper_end(link),
         yardstick=f"both the device and {upper_end(link)} can do {possible:g} GT/s",
         load="a GPU behind it is at work" if any(busy) else "the GPUs behind it are idle",
-        siblings=f"{len(faster)} other of its model run at {possible:g} GT/s" if faster else "no sibling runs faster",
+        siblings=f"{many(len(faster), len(alike))} of its model run at {possible:g} GT/s"
+        if faster
+        else "no sibling runs faster",
         behind=behind(link, inventory),
         gb_per_s=gb_per_s(link.speed_gts, link.width),
         gb_per_s_possible=gb_per_s(possible, link.width),

@@ -12,10 +12,25 @@ from gpudoctor.facts.nvlink import GpuNvLinks
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.facts.pcie import PcieLink
 from gpudoctor.finding import Confidence, Finding, Severity
+from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.gpu_models import decode_gpu_name
-from gpudoctor_checks.pcie.hops import behind, beside_c2c, gb_per_s, inside_card, many, siblings, upper_end
+from gpudoctor_checks.pcie.hops import (
+    behind,
+    beside_c2c,
+    gb_per_s,
+    inside_card,
+    is_radeon,
+    many,
+    siblings,
+    speed_possible,
+    upper_end,
+)
 
 FAST_GTS = 64.0  # lanes times speed of eight lanes Gen3: what a NIC for GPUs has at least
+
+SAVING = Unread(
+    Gap.UNSUPPORTED, "current_link_width", "a Radeon card may narrow its link to save power", "scan under load"
+)
 
 
 class Narrow(NamedTuple):
@@ -44,20 +59,23 @@ def width_degraded(
         narrow = _against_table(link, gpu)
     if narrow is None:
         return
+    if is_radeon(link, inventory) and link.width < link.width_max:
+        raise SAVING
+    gaps = [name for name, held in link.readings() if isinstance(held, Unread)]
     wider = [each for each in alike if each.get("width", 0) > link.width]
     yield Finding(
         link.subject,
         severity=narrow.severity,
         confidence=narrow.confidence,
-        evidence=link.seen("width", "width_max", "upper_width_max"),
+        evidence=link.seen("width", "width_max", *([] if "upper_width_max" in gaps else ["upper_width_max"])),
         width=link.width,
         width_possible=narrow.possible,
         yardstick=narrow.yardstick,
         limit=narrow.limit,
         siblings=f"{many(len(wider), len(alike))} of its model run wider" if wider else "no sibling runs wider",
         behind=behind(link, inventory),
-        gb_per_s=gb_per_s(link.speed_gts, link.width),
-        gb_per_s_possible=gb_per_s(link.speed_gts, narrow.possible),
+        gb_per_s=gb_per_s(speed_possible(link), link.width),
+        gb_per_s_possible=gb_per_s(speed_possible(link), narrow.possible),
         action="card" if link.width >= link.width_max else "contact",
     )
 
