@@ -23,6 +23,7 @@ from gpudoctor.facts.topology import Topology, Way
 from gpudoctor.finding import Subject
 from gpudoctor.render.topo.drawn import FACTS, draw
 from gpudoctor.render.topo.picture import Picture
+from gpudoctor.report import Gpu as ReportedGpu
 from gpudoctor.report import LayerVerdict, Report
 from gpudoctor.unread import Gap, Reading, Unread
 
@@ -108,9 +109,9 @@ def numa() -> Numa:
     return told(Numa, nodes=(first, NumaNode(1, cpus[1], 1008 << 30, 978 << 30, (21, 10))))
 
 
-def gpu(bus_id: str, idle: bool = True, name: str = "NVIDIA H200") -> Gpu:
+def gpu(bus_id: str) -> Gpu:
     index = GPUS.index(bus_id)
-    return told(Gpu, subject=subject(bus_id), bus_id=bus_id, vendor="nvidia", index=index, name=name, is_idle=idle)
+    return told(Gpu, subject=subject(bus_id), bus_id=bus_id, vendor="nvidia", index=index, is_idle=True)
 
 
 def nic(bus_id: str, name: str = "mlx5_0", state: str = "ACTIVE") -> Nic:
@@ -162,7 +163,8 @@ def held() -> dict[type[Fact], Fact | tuple[Fact, ...] | Unread | None]:
 
 
 def report(**other: object) -> Report:
-    made = sample_reports.report(LayerVerdict("pcie", "ok", 20, 0, 0), machine=sample_reports.machine(4))
+    gpus = tuple(ReportedGpu(n, bus_id, "NVIDIA H200", f"GPU-{n}") for n, bus_id in enumerate(GPUS))
+    made = sample_reports.report(LayerVerdict("pcie", "ok", 20, 0, 0), machine=sample_reports.machine(gpus=gpus))
     return msgspec.structs.replace(made, **other)  # type: ignore[arg-type]
 
 
@@ -177,9 +179,13 @@ def broken() -> Picture:
     links = {link.bus_id: link for link in facts[PcieLink]}  # type: ignore[union-attr]
     links[narrow] = pcie_link(narrow, "gpu", port, 8, 32.0, width_max=16, upper_width_max=16)
     links[GPUS[3]] = pcie_link(GPUS[3], "gpu", PATHS[GPUS[3]][-1], 16, 2.5, speed_max_gts=32.0, upper_speed_max_gts=32)
+    ways = {**facts[Topology].ways}  # type: ignore[union-attr]
+    for one, other in ((GPUS[0], GPUS[3]), (GPUS[3], GPUS[0])):
+        ways[one] = {**ways[one], other: Way("SYS")}
     pair = Subject("pair", f"{GPUS[0]}+{GPUS[3]}", f"{subject(GPUS[0])} and {subject(GPUS[3])}")
     far = process(4411, (GPUS[3],), frozenset(range(16)), "python train.py")
     facts |= {
+        Topology: facts[Topology].with_fields(ways=ways),  # type: ignore[union-attr]
         PcieLink: tuple(links.values()),
         GpuNvLinks: (*(nvlinks(b) for b in GPUS if b != short), nvlinks(short, down=1)),
         Nic: (nic(NICS[0], "mlx5_0"), nic(NICS[1], "mlx5_1", "DOWN")),
@@ -226,14 +232,15 @@ def nasty() -> Picture:
     """Every text of the machine tries to steer a terminal, forge markup or break out."""
     facts = held()
     facts |= {
-        Gpu: tuple(gpu(b, name=f"{NASTY}{b}\"'<script>alert(1)</script>&amp;") for b in GPUS),
         Nic: tuple(nic(b, f'mlx5_"{NASTY}"\\') for b in NICS),
         GpuProcess: (process(7, GPUS[:1], frozenset({1}), NASTY * 4),),
         Cpu: told(Cpu, model=NASTY),
         PcieLink: Unread(Gap.MALFORMED, "/sys", NASTY),
     }
     bad = sample_reports.finding("XID_13", "kernel", "critical", NASTY, _subject(GPUS[0]))
-    return draw(Facts(facts), report(host=NASTY, findings=(bad,), root_causes=(bad.id,)))
+    gpus = tuple(ReportedGpu(n, b, f"{NASTY}{b}\"'<script>alert(1)</script>&amp;", None) for n, b in enumerate(GPUS))
+    machine = sample_reports.machine(gpus=gpus)
+    return draw(Facts(facts), report(host=NASTY, machine=machine, findings=(bad,), root_causes=(bad.id,)))
 
 
 def unread() -> Picture:

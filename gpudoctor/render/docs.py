@@ -1,4 +1,4 @@
-"""What of docs/ is made: a page for each written row, a family as one page, an index, the report's schema."""
+"""What of docs/ is made: a page for each written row, a family as one page, an index, the schemas."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from gpudoctor.render.codes import Listed, listed
 from gpudoctor.render.document import markdown, page_name
 from gpudoctor.render.explain import explained
 from gpudoctor.render.markup import escaped
+from gpudoctor.render.topo import json as topo
 
 if TYPE_CHECKING:
     from gpudoctor.catalog import Catalog
@@ -22,6 +23,7 @@ def generated(catalog: Catalog) -> Mapping[str, str]:
     """Path under docs/ to content."""
     return {
         "schema/report.schema.json": json.schema(),
+        "schema/topo.schema.json": topo.schema(),
         **{f"checks/{name}": text for name, text in pages(catalog).items()},
     }
 

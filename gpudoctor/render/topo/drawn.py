@@ -45,7 +45,7 @@ FACTS: frozenset[type[Fact]] = frozenset(
 
 
 def draw(facts: Facts, report: Report) -> Picture:
-    devices = devices_of(facts)
+    devices = devices_of(facts, {gpu.bus_id: gpu.name for gpu in report.machine.gpus or ()})
     links = links_of(facts, devices)
     marks = tuple(_mark(finding, report, devices, links) for finding in report.findings)
     return Picture(

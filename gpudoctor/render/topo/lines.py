@@ -53,16 +53,15 @@ def branch_lines(branch: Branch, picture: Picture, screen: Screen, columns: Colu
     device, link = branch.device, picture.link_of(branch.device.id)
     marks = [mark for mark in branch.marks if verbosity or mark.severity != "info"]
     worst = next((mark for mark in marks if mark.root), marks[0] if marks else None)
-    style = (worst.severity if worst.root else "warning") if worst else ""
     glyph = f" {_glyph(worst, screen)}" if worst else ""
     lead = Text(f" {_arms(branch, screen)}", "frame")
     room = columns.label - lead.cell_len + 1
     label = set_cell_size(_cut(screen.text(device.label).plain, room - cell_len(glyph)) + glyph, room)
-    lead.append(label, style or ("title" if device.kind == "gpu" else ""))
+    lead.append(label, worst.severity if worst else "title" if device.kind == "gpu" else "")
     lead.append("  ")
-    lead.append(f"{_bus(branch, picture, screen, columns.ports):>{columns.bus}}  ", style or "note")
-    said = _pace(link)
-    lead.append(f"{said:<{columns.pace}}", style or ("note" if link and link.idle else ""))
+    lead.append(f"{_bus(branch, picture, screen, columns.ports):>{columns.bus}}  ", "note")
+    said, slow = _pace(link), branch.link_fault
+    lead.append(f"{said:<{columns.pace}}", slow.severity if slow else "note" if link and link.idle else "")
     yield from _beside(lead, about(device, picture), branch, screen, columns)
     yield from _beneath(branch, picture, screen, columns, marks, verbosity)
 

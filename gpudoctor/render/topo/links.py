@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from gpudoctor.facts.fact import Facts
 from gpudoctor.facts.gpu import Gpu
@@ -49,7 +50,7 @@ def _paths(facts: Facts) -> dict[str, tuple[str, ...]]:
     return {bus_id: path for bus_id, path in paths if path}
 
 
-def _least(link: PcieLinkFact | None, *names: str) -> float | None:
+def _least(link: PcieLinkFact | None, *names: str) -> Any:
     known = [link.get(name) for name in names if link.get(name)] if link else []
     return min(known) if known else None
 

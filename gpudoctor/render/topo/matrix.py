@@ -16,16 +16,19 @@ AFFINITY = "CPU Affinity"
 NUMA = "NUMA Affinity"
 
 
-def matrices(picture: Picture, screen: Screen) -> Iterator[Text]:
+def matrices(picture: Picture, screen: Screen, *, verbosity: int = 0) -> Iterator[Text]:
     matrix = picture.matrix
     if matrix is None:
         return
     labels = [row.label for row in matrix.gpus]
     beside = _places(matrix.gpus, screen)
-    yield from _grid("", labels, [(row.label, row.to_gpus) for row in matrix.gpus], beside, picture, screen)
+    yield from _grid(labels, [(row.label, row.to_gpus) for row in matrix.gpus], beside, picture, screen)
     if matrix.nics:
         nics = [row.label for row in matrix.nics]
-        yield from _grid("", nics, [(row.label, row.to_nics) for row in matrix.gpus], None, picture, screen)
+        yield from _grid(nics, [(row.label, row.to_nics) for row in matrix.gpus], None, picture, screen)
+        if verbosity:
+            rows = [(row.label, row.to_nics) for row in matrix.nics]
+            yield from _grid(nics, rows, None, picture, screen)
         yield Text()
         yield from _names(matrix, screen)
 
@@ -35,7 +38,6 @@ def _places(rows: Sequence[Row], screen: Screen) -> list[tuple[str, str]]:
 
 
 def _grid(
-    title: str,
     heads: Sequence[str],
     rows: Sequence[tuple[str, Sequence[Cell | None]]],
     beside: Sequence[tuple[str, str]] | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -17,9 +17,9 @@ from gpudoctor.render.topo.picture import Device, DeviceKind, Interface, RdmaPor
 ENDPOINTS: tuple[DeviceKind, ...] = ("gpu", "nic", "nvme", "nvswitch")
 
 
-def devices_of(facts: Facts) -> tuple[Device, ...]:
+def devices_of(facts: Facts, models: Mapping[str, str | None]) -> tuple[Device, ...]:
     """Endpoints worth drawing, and the root ports and switches above them; parents before children."""
-    places = _Places(facts)
+    places = _Places(facts, models)
     made: dict[str, Device] = {}
     for device in sorted(_endpoints(facts), key=lambda d: d.bus_id):
         for each in places.chain(device):
@@ -42,11 +42,12 @@ def _endpoints(facts: Facts) -> Iterator[PciDevice]:
 
 
 class _Places:
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: Facts, models: Mapping[str, str | None]) -> None:
         inventory, numa, topology = facts.one(Inventory), facts.one(Numa), facts.one(Topology)
         gpus, nics = facts.all(Gpu), facts.all(Nic)
         self.numa = numa if isinstance(numa, Numa) else None
-        self.gpus = {gpu.bus_id: gpu for gpu in gpus} if isinstance(gpus, tuple) else {}
+        told = {gpu.bus_id: gpu.get("name") for gpu in gpus} if isinstance(gpus, tuple) else {}
+        self.models = {**told, **{bus_id: name for bus_id, name in models.items() if name}}
         self.nics = {nic.bus_id: nic for nic in nics} if isinstance(nics, tuple) else {}
         self.indices: dict[str, int] = inventory.get("gpu_indices", {}) if isinstance(inventory, Inventory) else {}
         listed = topology if isinstance(topology, Topology) else None
@@ -71,12 +72,12 @@ class _Places:
         yield self._endpoint(endpoint, above, root_bus, home)
 
     def _endpoint(self, device: PciDevice, above: str | None, root_bus: str | None, home: int | None) -> Device:
-        nic, gpu = self.nics.get(device.bus_id), self.gpus.get(device.bus_id)
+        nic = self.nics.get(device.bus_id)
         kind: DeviceKind = device.get("kind")
         label, name = {"gpu": "GPU", "nic": "NIC", "nvme": "NVMe", "nvswitch": "NVSwitch"}[kind], None
         if kind == "gpu":
             label = self._gpu_label(device.bus_id)
-            name = gpu.get("name") if gpu else None
+            name = self.models.get(device.bus_id)
         if kind == "nic":
             name = nic.name if nic and nic.name != device.bus_id else None
             number = self.nic_numbers.get(device.bus_id)
@@ -96,10 +97,9 @@ class _Places:
 
     def without_a_bus(self, drawn: Iterable[str]) -> Iterator[Device]:
         """GPUs that NVML lists where the bus does not show them, as on WSL2."""
-        for bus_id in sorted({*self.gpus, *self.indices} - set(drawn)):
-            gpu = self.gpus.get(bus_id)
-            name = gpu.get("name") if gpu else None
-            yield Device(bus_id, "gpu", self._gpu_label(bus_id), name, self.indices.get(bus_id), None, None, None)
+        for bus_id in sorted({*self.models, *self.indices} - set(drawn)):
+            name, label = self.models.get(bus_id), self._gpu_label(bus_id)
+            yield Device(bus_id, "gpu", label, name, self.indices.get(bus_id), None, None, None)
 
     def _gpu_label(self, bus_id: str) -> str:
         return f"GPU {self.numbers[bus_id]}" if bus_id in self.numbers else "GPU ?"

@@ -11,7 +11,7 @@ from gpudoctor.render.topo.lines import Columns, branch_lines, mark_line
 from gpudoctor.render.topo.matrix import legend, matrices
 from gpudoctor.render.topo.picture import NumaNode, Picture
 from gpudoctor.render.topo.tree import Ground, elsewhere, grounds, memory_nodes
-from gpudoctor.render.topo.words import cable_words, gpu_words, host_words, node_words, summary
+from gpudoctor.render.topo.words import cable_words, gpu_words, host_words, node_words, numbered, summary
 
 MACHINES = {"vm": "VM", "wsl1": "WSL1", "wsl2": "WSL2"}
 
@@ -30,7 +30,7 @@ def _page(picture: Picture, screen: Screen, verbosity: int) -> Iterator[Text]:
     yield from _memory(picture, screen)
     yield from _block(_cables(picture, screen))
     yield from _block(_others(picture, screen, verbosity))
-    yield from matrices(picture, screen)
+    yield from matrices(picture, screen, verbosity=verbosity)
     yield from _block(legend(picture, screen, ports=columns.ports))
     yield from _block(_unseen(picture, screen))
     yield Text()
@@ -92,7 +92,7 @@ def _memory(picture: Picture, screen: Screen) -> Iterator[Text]:
             yield Text()
             yield from _running(_memory_words(node), screen)
     if empty:
-        numbers = ", ".join(str(node.number) for node in empty)
+        numbers = numbered([str(node.number) for node in empty])
         yield from _running([(f"NUMA node{'s' * (len(empty) > 1)} {numbers}", "title"), ("empty", "note")], screen)
 
 

@@ -19,6 +19,11 @@ class Branch(msgspec.Struct, frozen=True):
     processes: tuple[Process, ...] = ()
 
     @property
+    def link_fault(self) -> Mark | None:
+        """What is wrong with its link, of all that is wrong with it."""
+        return next((m for m in self.marks if m.severity != "info" and (m.layer == "pcie" or "PCIE" in m.code)), None)
+
+    @property
     def depth(self) -> int:
         return len(self.lasts) - 1
 

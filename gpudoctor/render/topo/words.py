@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from gpudoctor.parse.cpu_list import cpu_list
 from gpudoctor.render.story import counted
@@ -65,8 +65,9 @@ def fabric(gpu: str, picture: Picture) -> tuple[str, ...]:
     if nvlinks:
         up, down = sum(cable.links for cable in nvlinks), sum(cable.down for cable in nvlinks)
         speed = next((cable.speed_mb_per_s for cable in nvlinks if cable.speed_mb_per_s), None)
-        each = f" x {speed / 1000:.1f} GB/s" if speed and not down else ""
-        said.append(f"NVLink {up}{each}" if not down else f"NVLink {up} of {up + down} up")
+        each = f" x {speed / 1000:.1f} GB/s" if speed else ""
+        some = f"NVLink {up} of {up + down} up" if up else "no NVLink up"
+        said.append(some if down else f"NVLink {up}{each}")
     if peers := sum(cable.medium == "xgmi" for cable in own):
         said.append(f"xGMI to {peers} GPU{'s' * (peers > 1)}")
     if any(cable.medium == "c2c" for cable in own):
@@ -102,11 +103,15 @@ def size(count: int) -> str:
 
 def node_words(node: NumaNode) -> tuple[str, ...]:
     """What a NUMA node has: CPUs, memory, and how far the others are."""
-    far = {number: distance for number, distance in node.distances.items() if number != str(node.number)}
     groups: dict[int, list[str]] = {}
-    for number, distance in far.items():
-        groups.setdefault(distance, []).append(number)
-    reach = (f"node {','.join(numbers)} at {distance}" for distance, numbers in sorted(groups.items()))
+    for number, distance in node.distances.items():
+        if number != str(node.number):
+            groups.setdefault(distance, []).append(number)
+    reach = (
+        f"node{'s' * (len(numbers) > 1)} {numbered(numbers)} at {distance}"
+        for distance, numbers in sorted(groups.items())
+        if node.cpus
+    )
     cpus = f"CPUs {node.cpus}" if node.cpus else "no CPUs"
     free = f" ({size(node.memory_free_bytes)} free)" if node.memory_bytes else ""
     return cpus, f"{size(node.memory_bytes)}{free}", *reach
@@ -135,10 +140,12 @@ def cable_words(picture: Picture) -> tuple[tuple[str, str], ...]:
     """Who is joined to whom beside PCIe: `GPU 0-7`, `18 NVLinks of 26.6 GB/s each way, through NVSwitches`."""
     said: dict[str, list[str]] = {}
     for gpu in picture.gpus:
-        words = [_cable(cable, picture) for cable in picture.cables if cable.gpu == gpu.id]
+        own = [cable for cable in picture.cables if cable.gpu == gpu.id]
+        alone = not any(cable.links for cable in own if cable.medium == "nvlink")
+        words = [_cable(cable, picture, alone) for cable in sorted(own, key=lambda cable: not cable.links)]
         if words:
             said.setdefault(_joined(words), []).append(gpu.label.removeprefix("GPU "))
-    return tuple((f"GPU {_numbers(gpus)}", words) for words, gpus in said.items())
+    return tuple((f"GPU {numbered(gpus)}", words) for words, gpus in said.items())
 
 
 def _joined(words: list[str]) -> str:
@@ -148,7 +155,7 @@ def _joined(words: list[str]) -> str:
     return "; ".join([*rest, *([f"xGMI to {len(xgmi)} other GPU{'s' * (len(xgmi) > 1)}"] if xgmi else [])])
 
 
-def _cable(cable: Cable, picture: Picture) -> str:
+def _cable(cable: Cable, picture: Picture, alone: bool) -> str:
     peer = picture.device(cable.peer) if cable.peer else None
     if cable.medium == "xgmi":
         return f"xGMI to {peer.label if peer else cable.peer}"
@@ -157,13 +164,13 @@ def _cable(cable: Cable, picture: Picture) -> str:
     beyond = {"gpu": f"to {peer.label if peer else cable.peer}", "cpu": "to its CPU", "switch": "through NVSwitch"}
     where = beyond.get(cable.peer_kind, "to a peer that is not told")
     if not cable.links:
-        return f"{cable.down} NVLink{'s' * (cable.down != 1)} down"
+        return f"none of {cable.down} NVLinks up" if alone else f"{cable.down} NVLink{'s' * (cable.down != 1)} down"
     speed = f" of {cable.speed_mb_per_s / 1000:.1f} GB/s each way" if cable.speed_mb_per_s else ""
     down = f", {cable.down} more down" if cable.down else ""
     return f"{cable.links} NVLink{'s' * (cable.links != 1)}{speed} {where}{down}"
 
 
-def _numbers(labels: list[str]) -> str:
+def numbered(labels: Sequence[str]) -> str:
     if all(label.isdigit() for label in labels):
         return cpu_list(frozenset(map(int, labels)))
     return ", ".join(labels)
