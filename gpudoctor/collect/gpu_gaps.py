@@ -13,6 +13,8 @@ from gpudoctor.facts.gpu_health import GpuEcc, GpuFabric, GpuMemoryRepair, GpuRe
 from gpudoctor.facts.gpu_process import GpuMemoryUse
 from gpudoctor.facts.gpu_settings import GpuSettings
 from gpudoctor.facts.gpu_thermal import GpuPower, GpuThermal
+from gpudoctor.facts.nvlink import GpuNvLinks
+from gpudoctor.facts.pcie import GpuPcie
 from gpudoctor.finding import Subject
 from gpudoctor.node.surface import Node
 from gpudoctor.unread import Unread
@@ -31,8 +33,10 @@ def gpu_gaps(
     powers: tuple[GpuPower, ...] | Unread | None,
     settings: tuple[GpuSettings, ...] | Unread | None,
     uses: tuple[GpuMemoryUse, ...] | Unread | None,
+    links: tuple[GpuNvLinks, ...] | Unread | None,
+    buses: tuple[GpuPcie, ...] | Unread | None,
 ) -> tuple[GpuGaps, ...]:
-    kinds = (ecc, repairs, recoveries, fabrics, clocks, thermals, powers, settings, uses)
+    kinds = (ecc, repairs, recoveries, fabrics, clocks, thermals, powers, settings, uses, links, buses)
     held: list[SubjectFact] = [fact for kind in kinds if isinstance(kind, tuple) for fact in kind]
     nvidia = [gpu for gpu in gpus if gpu.vendor == "nvidia"]
     return tuple(_gaps(gpu.subject, [gpu, *(f for f in held if f.subject.id == gpu.bus_id)]) for gpu in nvidia)

@@ -171,8 +171,19 @@ def _slower(subject: Subject, whose: GpuNvLinks, slow: list[NvLink], expected: i
 
 
 @check("NVLINK_ERROR")
-def errors(links: GpuNvLinks) -> Iterator[Finding]:
+def errors(links: tuple[GpuNvLinks, ...]) -> Iterator[Finding]:
     """Errors while this scan looked. What a GPU counted since it started says nothing of now."""
+    unseen: Unread | None = None
+    for each in links:
+        try:
+            yield from _errors_of(each)
+        except Unread as gap:
+            unseen = unseen or gap
+    if unseen is not None:
+        raise unseen
+
+
+def _errors_of(links: GpuNvLinks) -> Iterator[Finding]:
     if links.lacks("links") or not links.up:
         return
     replays, recoveries, crc = links.replays, links.recoveries, links.flit_crc_errors
