@@ -26,6 +26,7 @@ from gpudoctor_checks.pcie.hops import (
     upper_end,
 )
 
+MOST_LANES = 16  # of any GPU; one that has them needs no look into the table
 FAST_GTS = 64.0  # lanes times speed of eight lanes Gen3: what a NIC for GPUs has at least
 
 SAVING = Unread(
@@ -54,8 +55,8 @@ def width_degraded(
     if inside_card(link, inventory) or beside_c2c(nvlinks):
         return
     alike = siblings(link, links, inventory)
-    narrow = _against_its_ends(link, alike) if link.width < link.width_max else _against_others(link, alike)
-    if narrow is None and gpu is not None and machine.get("virtualization") is None:
+    narrow = _against_its_ends(link, alike, links) if link.width < link.width_max else _against_others(link, alike)
+    if narrow is None and gpu is not None and link.width_max < MOST_LANES and machine.get("virtualization") is None:
         narrow = _against_table(link, gpu)
     if narrow is None:
         return
@@ -76,17 +77,20 @@ def width_degraded(
         behind=behind(link, inventory),
         gb_per_s=gb_per_s(speed_possible(link), link.width),
         gb_per_s_possible=gb_per_s(speed_possible(link), narrow.possible),
-        action="card" if link.width >= link.width_max else "contact",
+        action="know" if narrow.severity is Severity.INFO else "card" if link.width >= link.width_max else "contact",
     )
 
 
-def _against_its_ends(link: PcieLink, alike: tuple[PcieLink, ...]) -> Narrow | None:
+def _against_its_ends(link: PcieLink, alike: tuple[PcieLink, ...], links: tuple[PcieLink, ...]) -> Narrow | None:
     upper = link.reading("upper_width_max")
     if isinstance(upper, int):
         possible = min(link.width_max, upper)
         if link.width >= possible:
             return None  # the port above has no more: PCIE_SLOT_LIMITED
         ends = f"both the device and {upper_end(link)} can do x{possible}"
+        if shared := _sharing(link, links, possible):
+            limit = f"the firmware, which seems to split the slot's lanes between the device and {shared}"
+            return Narrow(possible, ends, limit, Severity.INFO, Confidence.LIKELY)
         limit = f"neither end: the connection between the device and {upper_end(link)}"
         return Narrow(possible, ends, limit, _severity(link))
     widest = max((each.get("width", 0) for each in alike), default=0)
@@ -95,6 +99,15 @@ def _against_its_ends(link: PcieLink, alike: tuple[PcieLink, ...]) -> Narrow | N
     yardstick = f"{many(sum(s.get('width', 0) == widest for s in alike), len(alike))} of its model run at x{widest}"
     limit = "the connection or the slot above, which this machine does not see"
     return Narrow(widest, yardstick, limit, _severity(link), Confidence.LIKELY)
+
+
+def _sharing(link: PcieLink, links: tuple[PcieLink, ...], possible: int) -> str:
+    """Desktop boards split 16 lanes over functions of one root port; some of these still claim all 16."""
+    port = link.upper_bus_id
+    others = [each for each in links if (at := each.get("upper_bus_id", "")) != port and at[:-2] == port[:-2]]
+    whole = link.width + sum(each.get("width", 0) for each in others) == possible
+    on_root = link.subject.within[:1] == (port,)
+    return ", ".join(each.subject.label for each in others) if others and whole and on_root else ""
 
 
 def _against_others(link: PcieLink, alike: tuple[PcieLink, ...]) -> Narrow | None:
