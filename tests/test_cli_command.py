@@ -156,9 +156,9 @@ def test_json_to_a_file_and_nothing_to_stdout(
 
 
 def test_a_required_layer_that_nothing_examines_is_named(capsys: pytest.CaptureFixture[str], recording: Path) -> None:
-    assert run(["scan", "--node", str(recording), "--layer", "pcie", "--require", "pcie,serving"]) == 3
+    assert run(["scan", "--node", str(recording), "--layer", "runtime", "--require", "runtime,serving"]) == 3
     said = capsys.readouterr()
-    assert said.err == "gpudoctor: --require pcie,serving: no check could examine it\n"
+    assert said.err == "gpudoctor: --require runtime,serving: no check could examine it\n"
     assert "No check of this version belongs to the layers" in said.out
 
 

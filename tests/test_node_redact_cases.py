@@ -30,7 +30,8 @@ def found(node: RecordedNode, log: bytes | None) -> list[tuple[str, str, str]]:
 
 def assert_same(node: RecordedNode, log: bytes | None = None) -> None:
     surfaces: dict[Any, Any] = {**node._surfaces, **({("file", LOG): log} if log is not None else {})}
-    after = load(dump(redact(Archive(node.platform, node.uid, node.time, surfaces=surfaces))))
+    whole = Archive(node.platform, node.uid, node.time, surfaces=surfaces, sample_seconds=node.sample_seconds)
+    after = load(dump(redact(whole)))
     redacted: Any = after.surfaces.get(("file", LOG)) if log is not None else None
     assert found(RecordedNode(after, node.name), redacted) == found(node, log)
 

@@ -32,7 +32,7 @@ AT_LEAST, AT_MOST = 16, 256  # of these for one process
 PROCESSES = 128
 PIDS = 4096  # looked through for children where the kernel has no list of them
 LINKS = 256  # of open files, until one leads to the driver
-LARGEST_WALK = 128 << 30  # the kernel counts page by page: 10 ms for each GiB of small pages
+LARGEST_WALK = 32 << 30  # the kernel counts page by page: 10 ms for each GiB of small pages
 FIRST_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO: the namespace that sees every process
 OUTSIDE = "scan on the node itself, or where its processes show (hostPID: true, --pid=host)"
 
