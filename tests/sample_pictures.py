@@ -257,9 +257,24 @@ def no_gpu() -> Picture:
     return draw(Facts(facts), sample_reports.no_gpu())
 
 
+def sixteen() -> Picture:
+    """More GPUs and adapters than a matrix has room for side by side; four reach each other through xGMI."""
+    facts = held()
+    gpus = tuple(gpu_subject(f"0000:{0x20 + n:02x}:00.0", n) for n in range(16))
+    nics = tuple(pci_subject(f"0000:{0x60 + n:02x}:00.0", "nic") for n in range(18))
+    everyone = (*gpus, *nics)
+    ways = {a.id: {b.id: Way("X") if a is b else Way("PXB") for b in everyone} for a in everyone}
+    near = [each.id for each in gpus[:4]]
+    for one in near:
+        ways[one] |= {other: Way("XGMI") for other in near if other != one}
+    homes = {each.id: number % 2 for number, each in enumerate(everyone)}
+    facts |= {Topology: told(Topology, gpus=gpus, nics=nics, ways=ways, homes=homes)}
+    return draw(Facts(facts), report())
+
+
 def _subject(bus_id: str) -> sample_reports.Subject:
     own = subject(bus_id)
     return sample_reports.Subject(own.kind, own.id, own.label)
 
 
-NAMES = ("two_sockets", "broken", "nasty", "unread", "no_gpu")
+NAMES = ("two_sockets", "broken", "nasty", "unread", "no_gpu", "sixteen")

@@ -25,6 +25,7 @@ from gpudoctor.facts.nic import Nic
 from gpudoctor.facts.numa import Numa
 from gpudoctor.facts.pci import PciDevice
 from gpudoctor.facts.pcie import PcieLink
+from gpudoctor.facts.topology import Topology
 from gpudoctor.render.screen import Screen
 from gpudoctor.render.topo import terminal
 from gpudoctor.render.topo.drawn import FACTS, draw
@@ -88,6 +89,36 @@ def test_matrices_of_eight_gpus_and_eight_adapters_fit_80_columns() -> None:
     assert [f"NIC{n}" for n in range(8)] in heads
     assert " GPU0  X    NV18 NV18 NV18 NV18 NV18 NV18 NV18 0-15,32-47    0" in page
     assert " GPU4  SYS  SYS  SYS  SYS  PIX  PIX  NODE NODE" in page
+
+
+def test_matrices_of_sixteen_gpus_go_on_below() -> None:
+    page = page_of("sixteen", 80)
+    heads = [line.split() for line in page.split("\n") if re.match(r" +(GPU|NIC)\d+ ", line)]
+    named = [word for head in heads for word in head if re.fullmatch(r"GPU\d+", word)]
+    assert sorted({*named}, key=lambda word: int(word[3:])) == [f"GPU{n}" for n in range(16)]
+    assert "GPU 0,2,4,6,8,10,12,14  CPU Affinity 0-15,32-47; NUMA Affinity 0" in page
+
+
+def test_firmware_that_tells_of_one_device_below_a_switch_and_not_of_another() -> None:
+    facts = sample_pictures.held()
+    devices = facts[PciDevice]
+    facts[PciDevice] = tuple(d.with_fields(numa_node=-1) if d.bus_id == GPUS[0] else d for d in devices)  # type: ignore[union-attr]
+    homes = {**{b: sample_pictures.home(b) for b in (*GPUS, *NICS)}, GPUS[0]: None}
+    facts[Topology] = facts[Topology].with_fields(homes=homes)  # type: ignore[union-attr]
+    page = terminal.render(draw(Facts(facts), sample_pictures.report()), Screen())
+    assert "NUMA node not told" in line_of(page, "GPU 0")
+    assert page.count("NUMA node not told") == 1
+
+
+def test_a_finding_of_the_whole_node_is_told_once_and_marked_where_it_names_devices() -> None:
+    found = sample_reports.finding(
+        "ACS_BLOCKS_P2P", "pcie", "warning", "Peers go through the CPU", values={"switches": "0000:16:00.0", "count": 2}
+    )
+    made = sample_pictures.report(findings=(found,), root_causes=(found.id,))
+    page = terminal.render(draw(Facts(sample_pictures.held()), made), Screen())
+    assert page.count("Peers go through the CPU") == 1
+    assert "▲" in next(line for line in page.split("\n") if "switch" in line)
+    assert page.count("ACS_BLOCKS_P2P  see Also found") == 1
 
 
 def test_each_link_says_what_it_runs_at_and_what_it_could() -> None:
@@ -173,8 +204,6 @@ def test_a_node_that_the_firmware_does_not_tell_is_said() -> None:
     facts = sample_pictures.held()
     facts[PciDevice] = tuple(d.with_fields(numa_node=-1) for d in facts[PciDevice])  # type: ignore[union-attr]
     homes = dict.fromkeys((*GPUS, *NICS), None)
-    from gpudoctor.facts.topology import Topology
-
     facts[Topology] = facts[Topology].with_fields(homes=homes)  # type: ignore[union-attr]
     page = terminal.render(draw(Facts(facts), sample_pictures.report()), Screen())
     assert page.index("On which NUMA node, nobody says") < page.index("GPU 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -43,6 +44,9 @@ FACTS: frozenset[type[Fact]] = frozenset(
     | {PciDevice, PcieLinkFact, Topology}
 )
 
+NAMING = ("devices", "switches", "links")  # values of findings
+_BUS_ID = re.compile(r"[0-9a-f]{4,8}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]")
+
 
 def draw(facts: Facts, report: Report) -> Picture:
     devices = devices_of(facts, {gpu.bus_id: gpu.name for gpu in report.machine.gpus or ()})
@@ -65,7 +69,8 @@ def draw(facts: Facts, report: Report) -> Picture:
 
 def _mark(finding: Finding, report: Report, devices: Sequence[Device], links: Sequence[Link]) -> Mark:
     """A port's is drawn at what hangs off it: the port is the upper end of that link."""
-    subjects = {*finding.subject.id.split("+")}
+    whole = finding.subject.kind == "node"
+    subjects = _named(finding) if whole else {*finding.subject.id.split("+")}
     ends = {link.lower for link in links if isinstance(link, PcieLink) and link.upper in subjects}
     at = tuple(device.id for device in devices if device.id in subjects | ends)
     at = at or tuple(device.id for device in devices if subjects & {*device.ports})
@@ -78,8 +83,14 @@ def _mark(finding: Finding, report: Report, devices: Sequence[Device], links: Se
         finding.title,
         finding.id in report.root_causes,
         finding.caused_by,
+        whole,
         at,
     )
+
+
+def _named(finding: Finding) -> set[str]:
+    """The devices that a finding about the whole node tells of."""
+    return {bus_id for key in NAMING for bus_id in _BUS_ID.findall(str(finding.values.get(key, "")))}
 
 
 def _ids(marks: Iterable[Mark], identity: str) -> tuple[str, ...]:

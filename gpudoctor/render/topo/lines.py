@@ -54,15 +54,15 @@ def branch_lines(branch: Branch, picture: Picture, screen: Screen, columns: Colu
     marks = [mark for mark in branch.marks if verbosity or mark.severity != "info"]
     worst = next((mark for mark in marks if mark.root), marks[0] if marks else None)
     glyph = f" {_glyph(worst, screen)}" if worst else ""
-    lead = Text(f" {_arms(branch, screen)}", "frame")
+    lead = Text.assemble((f" {_arms(branch, screen)}", "frame"))
     room = columns.label - lead.cell_len + 1
     label = set_cell_size(_cut(screen.text(device.label).plain, room - cell_len(glyph)) + glyph, room)
     lead.append(label, worst.severity if worst else "title" if device.kind == "gpu" else "")
     lead.append("  ")
     lead.append(f"{_bus(branch, picture, screen, columns.ports):>{columns.bus}}  ", "note")
     said, slow = _pace(link), branch.link_fault
-    lead.append(f"{said:<{columns.pace}}", slow.severity if slow else "note" if link and link.idle else "")
-    yield from _beside(lead, about(device, picture), branch, screen, columns)
+    lead.append(f"{said:<{columns.pace}}", slow.severity if slow else "note" if said.endswith("idle") else "")
+    yield from _beside(lead, about(device, picture, branch.elsewhere), branch, screen, columns)
     yield from _beneath(branch, picture, screen, columns, marks, verbosity)
 
 
@@ -125,10 +125,12 @@ def mark_line(mark: Mark, picture: Picture, screen: Screen, width: int, at: str 
     """`x CODE   what`, without the device's name where it stands at the device."""
     style = mark.severity if mark.root else "note"
     lead = Text(f"{_glyph(mark, screen)} ", style)
-    code = screen.text(mark.code, style if mark.root else "code")
+    code = screen.text(mark.code, style if mark.root else "")
+    if mark.root:
+        code.stylize("bold")
     cause = next((each for each in picture.findings if each.id in mark.caused_by), None)
     words = Text.assemble(code, "  ", screen.text(mark_words(mark, picture, at)))
-    if cause is not None:
+    if cause is not None and not (at and mark.whole_node):
         words.append(f"  (explained by {cause.code})", "note")
     return screen.hanging(lead, words, max(8, width))
 
@@ -155,7 +157,7 @@ def _stems(lasts: Sequence[bool], screen: Screen) -> str:
 def _under(branch: Branch, screen: Screen, columns: Columns) -> Text:
     """The tree's lines going on beside what is said below a device."""
     below = branch.depth + 1
-    text = Text(f" {_stems(branch.lasts, screen)}", "frame")
+    text = Text.assemble((f" {_stems(branch.lasts, screen)}", "frame"))
     text.append(" " * max(0, 3 * below + 3 - text.cell_len))
     return text
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from gpudoctor.render.screen import Screen
 from gpudoctor.render.topo.picture import Cell, Matrix, Picture, Row
-from gpudoctor.render.topo.words import LEVELS
+from gpudoctor.render.topo.words import LEVELS, numbered
 
 GAP = 2
 ROOMY = 4  # columns to spare for each
@@ -89,14 +89,8 @@ def _affinities(labels: Sequence[str], places: Sequence[tuple[str, str]], screen
         groups.setdefault(place, []).append(label)
     yield Text()
     for (cpus, node), members in groups.items():
-        who = f"{members[0]}-{members[-1].removeprefix('GPU')}" if _run(members, labels) else ",".join(members)
-        words = f"{AFFINITY} {cpus}   {NUMA} {node}"
-        yield from screen.hanging(Text(f" {who}  "), words, screen.width - 1, "note")
-
-
-def _run(members: Sequence[str], labels: Sequence[str]) -> bool:
-    first = labels.index(members[0])
-    return len(members) > 1 and list(members) == list(labels[first : first + len(members)])
+        who = numbered([label.removeprefix("GPU") for label in members])
+        yield from screen.hanging(Text(f" GPU {who}  "), f"{AFFINITY} {cpus}; {NUMA} {node}", screen.width - 1, "note")
 
 
 def _names(matrix: Matrix, screen: Screen) -> Iterator[Text]:

@@ -139,7 +139,8 @@ class Mark(msgspec.Struct, frozen=True):
     title: str
     root: bool  # nothing else explains it
     caused_by: tuple[str, ...]
-    at: tuple[str, ...]  # device ids; empty: it is about the node, or about what the picture does not show
+    whole_node: bool  # it is about the node; the devices are those that it names
+    at: tuple[str, ...]  # device ids; empty: it names none, or what the picture does not show
 
 
 class Picture(msgspec.Struct, frozen=True):

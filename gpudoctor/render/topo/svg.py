@@ -52,7 +52,8 @@ def _cards(picture: Picture) -> Iterator[Placed]:
     yield Placed(_head(picture), True)
     marks = [mark for mark in elsewhere(picture) if mark.severity != "info"]
     if marks:
-        yield Placed(written("Also found", [(mark_text(mark, picture), mark.severity) for mark in marks]), True)
+        said = [(mark_text(mark, picture), mark.severity if mark.root else "symptom") for mark in marks]
+        yield Placed(written("Also found", said), True)
     for ground in grounds(picture):
         yield Placed(ground_card(ground, picture), False)
     memory = [

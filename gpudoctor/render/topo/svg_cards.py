@@ -87,7 +87,7 @@ def _box(branch: Branch, picture: Picture, top: float) -> tuple[str, float]:
     if beside:
         inks.append(Ink(x + wide - 8, top + 4 + SIZES["label"], said, "small", slow, end=True))
     where = short(device.id, picture) if branch.port is None else _hop(branch, picture)
-    words = about(device, picture)
+    words = about(device, picture, branch.elsewhere)
     one = f"{where}  {words}" if words else where
     texts: list[tuple[str, str]] = [] if beside or not said else [(said, slow)]
     texts += [(where, "dim")] + ([(words, "")] if words else []) if width(one, "small") > room else [(one, "dim")]
@@ -119,6 +119,8 @@ def _faults(branch: Branch, marks: Sequence[Mark], picture: Picture) -> Iterator
 
 def mark_text(mark: Mark, picture: Picture, at: str | None = None) -> str:
     """The severity is a word, not a colour alone."""
+    if at and mark.whole_node:
+        return f"{_glyph(mark)} {mark.code} ({mark.severity}): {mark_words(mark, picture, at)}"
     kind = f"{mark.severity}, root cause" if mark.root else f"{mark.severity}, follows from another"
     return f"{_glyph(mark)} {mark.code} ({kind}): {mark_words(mark, picture, at)}"
 

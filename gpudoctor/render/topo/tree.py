@@ -17,6 +17,7 @@ class Branch(msgspec.Struct, frozen=True):
     port: str | None  # the port that it hangs off
     marks: tuple[Mark, ...]  # of the device and of the port above it
     processes: tuple[Process, ...] = ()
+    elsewhere: str = ""  # where its own NUMA node is not the one that it is drawn on
 
     @property
     def link_fault(self) -> Mark | None:
@@ -61,10 +62,10 @@ def _tops(picture: Picture, number: int | None, known: set[int]) -> list[Device]
 
 
 def _branches(picture: Picture, number: int | None, known: set[int]) -> tuple[Branch, ...]:
-    return tuple(_grown(picture, _tops(picture, number, known), ()))
+    return tuple(_grown(picture, _tops(picture, number, known), (), number))
 
 
-def _grown(picture: Picture, devices: list[Device], lasts: tuple[bool, ...]) -> Iterator[Branch]:
+def _grown(picture: Picture, devices: list[Device], lasts: tuple[bool, ...], number: int | None) -> Iterator[Branch]:
     """Root ports are passed through: what hangs off them stands in their place."""
     shown: list[Device] = []
     for device in devices:
@@ -73,8 +74,16 @@ def _grown(picture: Picture, devices: list[Device], lasts: tuple[bool, ...]) -> 
         here = (*lasts, place == len(shown) - 1)
         link = picture.link_of(device.id)
         port = link.upper if link else None
-        yield Branch(device, here, port, _marks(picture, device), _processes(picture, device))
-        yield from _grown(picture, list(picture.below(device.id)), here)
+        stray = _stray(picture, device, number)
+        yield Branch(device, here, port, _marks(picture, device), _processes(picture, device), stray)
+        yield from _grown(picture, list(picture.below(device.id)), here, number)
+
+
+def _stray(picture: Picture, device: Device, number: int | None) -> str:
+    """Firmware that tells of one device below a switch and not of another."""
+    if number is None or device.numa_node == number or sum(bool(node.cpus) for node in picture.nodes) < 2:
+        return ""
+    return "NUMA node not told" if device.numa_node is None else f"on NUMA node {device.numa_node}, it says"
 
 
 def _marks(picture: Picture, device: Device) -> tuple[Mark, ...]:
@@ -88,4 +97,4 @@ def _processes(picture: Picture, device: Device) -> tuple[Process, ...]:
 def elsewhere(picture: Picture) -> tuple[Mark, ...]:
     """Findings that no device of the picture bears."""
     processes = {identity for process in picture.processes for identity in process.findings}
-    return tuple(mark for mark in picture.findings if not mark.at and mark.id not in processes)
+    return tuple(mark for mark in picture.findings if mark.whole_node or (not mark.at and mark.id not in processes))

@@ -14,6 +14,7 @@ from gpudoctor.facts.pci import PciDevice
 from gpudoctor.facts.pcie import PcieLink
 from gpudoctor.facts.process import GpuProcess
 from gpudoctor.facts.topology import Topology
+from gpudoctor.render.story import counted
 from gpudoctor.render.topo.picture import Device
 from gpudoctor.report import Report
 from gpudoctor.unread import Gap, Unread
@@ -98,4 +99,4 @@ def _unread(facts: Facts, below: set[str]) -> Iterator[tuple[str, Unread]]:
 def _checks(report: Report) -> Iterator[str]:
     untold = sum(layer.could_not_tell for layer in report.layers)
     if untold:
-        yield f"{untold} checks of this node could not tell whether something is wrong; gpudoctor scan says why."
+        yield f"{counted(untold, 'check')} could not tell whether something is wrong; gpudoctor scan says why."

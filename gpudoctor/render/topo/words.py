@@ -47,8 +47,12 @@ def _generation(speed_gts: float | None) -> float | str | None:
     return GENERATIONS.get(speed_gts, f" {speed_gts:g} GT/s") if speed_gts is not None else None
 
 
-def about(device: Device, picture: Picture) -> str:
+def about(device: Device, picture: Picture, elsewhere: str = "") -> str:
     """What stands behind a device's link: its NVLinks, its network, its model where models differ."""
+    return ", ".join(filter(None, (_about(device, picture), elsewhere)))
+
+
+def _about(device: Device, picture: Picture) -> str:
     if device.kind == "gpu":
         models = {gpu.name for gpu in picture.gpus}
         model = device.name if len(models) > 1 else None
@@ -190,6 +194,8 @@ def mark_words(mark: Mark, picture: Picture, at: str | None = None) -> str:
     device = picture.device(at) if at else None
     if device is None:
         return mark.title
+    if mark.whole_node:
+        return "see Also found"
     if "+" in mark.subject:
         others = [picture.device(end) for end in mark.subject.split("+") if end != at]
         return mark.title if at == mark.at[0] else f"with {' and '.join(end.label for end in others if end)}"
