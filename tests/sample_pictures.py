@@ -41,7 +41,8 @@ PATHS = {  # two sockets, a switch each: two GPUs, an adapter, and a drive on a 
     "0000:9b:00.0": ("0000:95:01.0", "0000:96:00.0", "0000:97:02.0"),
     "0000:da:00.0": ("0000:d9:01.0",),
 }
-KINDS: dict[str, Kind] = dict.fromkeys(PATHS, "gpu") | {
+KINDS: dict[str, Kind] = {
+    **dict.fromkeys(PATHS, "gpu"),
     "0000:1b:00.0": "nic",
     "0000:9b:00.0": "nic",
     "0000:5a:00.0": "nvme",

@@ -53,7 +53,7 @@ class _Places:
         listed = topology if isinstance(topology, Topology) else None
         order = [subject.id for subject in (listed.get("gpus", ()) if listed else ())]
         self.numbers = self.indices or {bus_id: number for number, bus_id in enumerate(order)}
-        self.nic_numbers = {s.id: n for n, s in enumerate(listed.get("nics", ()) if listed else ())}
+        self.nic_numbers: dict[str, int] = {s.id: n for n, s in enumerate(listed.get("nics", ()) if listed else ())}
         self.homes: dict[str, int | None] = listed.get("homes", {}) if listed else {}
 
     def chain(self, endpoint: PciDevice) -> Iterator[Device]:
