@@ -172,6 +172,11 @@ def test_processes_are_shown_with_v_and_a_misplaced_one_always() -> None:
     assert "pid 4412  python serve.py" in whole
 
 
+def test_the_only_nodes_memory_is_the_machines() -> None:
+    assert "252 GiB memory" in page_of("made-ws-4gpu")
+    assert line_of(page_of("made-ws-4gpu"), "NUMA node 0") == " NUMA node 0   CPUs 0-47"
+
+
 def test_grace_has_memory_without_cpus() -> None:
     page = page_of("made-gh200")
     assert re.search(r"NUMA node 1 +no CPUs +96 GiB", page)

@@ -36,7 +36,7 @@ def _lines(picture: Picture) -> Iterator[str]:
     drawn: set[str] = set()
     for number, ground in enumerate(grounds(picture)):
         node = ground.node
-        label = [f"NUMA node {node.number}", *node_words(node)] if node else ["NUMA node not told"]
+        label = [f"NUMA node {node.number}", *node_words(node, picture)] if node else ["NUMA node not told"]
         yield f"  subgraph cluster_{number} {{"
         yield f"    label={quoted(*label)};"
         for branch in ground.branches:

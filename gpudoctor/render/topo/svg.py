@@ -57,7 +57,9 @@ def _cards(picture: Picture) -> Iterator[Placed]:
     for ground in grounds(picture):
         yield Placed(ground_card(ground, picture), False)
     memory = [
-        (f"NUMA node {n.number}: {', '.join(node_words(n))}", "") for n in memory_nodes(picture) if n.memory_bytes
+        (f"NUMA node {n.number}: {', '.join(node_words(n, picture))}", "")
+        for n in memory_nodes(picture)
+        if n.memory_bytes
     ]
     if memory:
         yield Placed(written("Memory without CPUs", memory), False)

@@ -49,7 +49,7 @@ def ground_card(ground: Ground, picture: Picture) -> Card:
     y: float = PAD + SIZES["title"]
     parts = [Ink(PAD, y, title, "title").svg()]
     y += GAP
-    for words in node_words(ground.node) if ground.node else ():
+    for words in node_words(ground.node, picture) if ground.node else ():
         for line in folded(words, INNER):
             y += step("small")
             parts.append(Ink(PAD, y, line, "small", "dim").svg())

@@ -75,7 +75,10 @@ def _running(parts: list[tuple[str, str]], screen: Screen) -> Iterator[Text]:
 def _ground(ground: Ground, picture: Picture, screen: Screen, columns: Columns, verbosity: int) -> Iterator[Text]:
     alone = len(picture.nodes) <= 1
     if ground.node is not None:
-        words = [(f"NUMA node {ground.node.number}", "title"), *((each, "") for each in node_words(ground.node))]
+        words = [
+            (f"NUMA node {ground.node.number}", "title"),
+            *((each, "") for each in node_words(ground.node, picture)),
+        ]
         yield from _running(words, screen)
     elif ground.branches:
         title = "Devices" if alone else "On which NUMA node, nobody says"
@@ -90,14 +93,14 @@ def _memory(picture: Picture, screen: Screen) -> Iterator[Text]:
     for node in memory_nodes(picture):
         if node.memory_bytes:
             yield Text()
-            yield from _running(_memory_words(node), screen)
+            yield from _running(_memory_words(node, picture), screen)
     if empty:
         numbers = numbered([str(node.number) for node in empty])
         yield from _running([(f"NUMA node{'s' * (len(empty) > 1)} {numbers}", "title"), ("empty", "note")], screen)
 
 
-def _memory_words(node: NumaNode) -> list[tuple[str, str]]:
-    return [(f"NUMA node {node.number}", "title"), *((words, "") for words in node_words(node))]
+def _memory_words(node: NumaNode, picture: Picture) -> list[tuple[str, str]]:
+    return [(f"NUMA node {node.number}", "title"), *((words, "") for words in node_words(node, picture))]
 
 
 def _cables(picture: Picture, screen: Screen) -> Iterator[Text]:
