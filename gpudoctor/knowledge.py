@@ -164,6 +164,13 @@ def table(package: str, name: str) -> Any:
     return load_yaml((_place(package) / "tables" / f"{name}.yaml").read_bytes())
 
 
+@cache
+def table_items(package: str, name: str) -> tuple[bytes, ...]:
+    """The items of a table's top-level list as text, for who needs one of many: `load_yaml(item)[0]`."""
+    text = (_place(package) / "tables" / f"{name}.yaml").read_bytes()
+    return tuple(b"- " + item for item in text.split(b"\n- ")[1:])
+
+
 def load_yaml(text: bytes) -> Any:
     import yaml
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import msgspec
 
-from gpudoctor.knowledge import Description, table
+from gpudoctor.knowledge import Description, load_yaml, table, table_items
 
 PACK = "gpudoctor_checks"
+_NAMED = re.compile(rb"- name: (?P<name>.*)\n  match: (?P<match>.*)")
 
 
 class GpuModel(msgspec.Struct, frozen=True):
@@ -29,10 +30,15 @@ class GpuModel(msgspec.Struct, frozen=True):
 def decode_gpu_name(name: str) -> GpuModel | None:
     """`NVIDIA A100-SXM4-80GB`, also without NVIDIA and in any case; a model's plain name works too."""
     bare = re.sub(r"^NVIDIA\s+", "", name.strip(), flags=re.IGNORECASE)
-    for row in table(PACK, "gpus")["models"]:
-        if re.fullmatch(row["match"], bare, re.IGNORECASE) or row["name"].lower() == bare.lower():
-            return _model(row)
+    for item in table_items(PACK, "gpus"):
+        named = _NAMED.match(item)
+        if named and (_fits(named["match"], bare) or named["name"].decode().strip("'").lower() == bare.lower()):
+            return _model(load_yaml(item)[0])
     return None
+
+
+def _fits(match: bytes, bare: str) -> bool:
+    return re.fullmatch(match.decode(), bare, re.IGNORECASE) is not None
 
 
 def generation_of(device_id: int) -> str | None:

@@ -11,7 +11,7 @@ from gpudoctor.facts.gpu_clocks import GpuClocks, Reason
 from gpudoctor.facts.nvml import Nvml
 from gpudoctor.finding import Subject
 from gpudoctor.node.surface import Node
-from gpudoctor.unread import Gap, Reading, Unread, hold
+from gpudoctor.unread import Gap, Reading, Unread, hold, known
 
 SAMPLE_SECONDS = 0.105  # the counters step every 100 ms (gaps of 96 to 104 ms on an H200 at its power cap)
 SM, MEMORY = "NVML_CLOCK_SM", "NVML_CLOCK_MEM"
@@ -27,9 +27,16 @@ CLOCKS = {
     "memory_default": ("nvmlDeviceGetDefaultApplicationsClock", MEMORY),
     "reasons": ("nvmlDeviceGetCurrentClocksEventReasons",),
     "throttle_reasons": ("nvmlDeviceGetCurrentClocksThrottleReasons",),  # the name before R535
+    "limit": ("nvmlDeviceGetEnforcedPowerLimit",),
+    "default_limit": ("nvmlDeviceGetPowerManagementDefaultLimit",),
 }
 IDLE = Unread(
     Gap.UNSUPPORTED, "nvmlDeviceGetFieldValues", "not sampled: the GPU is idle, there is no clock to hold down"
+)
+AT_DEFAULT = Unread(
+    Gap.UNSUPPORTED,
+    "nvmlDeviceGetFieldValues",
+    "not sampled: the power limit is the default, and reaching it under load is how boost works",
 )
 REASONS: dict[int, Reason] = {
     0x001: "idle",
@@ -60,17 +67,25 @@ def counters_of(driver: Reading[str]) -> tuple[str | int, ...]:
 def gpu_clocks(node: Node, gpus: tuple[Gpu, ...], nvml: Nvml) -> tuple[GpuClocks, ...]:
     counters = counters_of(nvml.reading("driver_version"))
     question = {"counters": ("nvmlDeviceGetFieldValues", *counters)}
-    before = ask(node, gpus, question)
     began = time.monotonic()
-    clocks = ask(node, gpus, CLOCKS)
-    held = tuple(gpu for gpu, answers in clocks if not _idle(answers))
+    clocks = ask(node, gpus, {**question, **CLOCKS})
+    held = tuple(gpu for gpu, answers in clocks if _worth_a_sample(answers, counters))
     if held and node.kind == "live":
         time.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
     after = {gpu.subject.id: answers["counters"] for gpu, answers in ask(node, held, question, sample=1)}
     return tuple(
-        _clocks(gpu.subject, answers, _shares(first_["counters"], after.get(gpu.subject.id, IDLE), counters))
-        for (gpu, answers), (_, first_) in zip(clocks, before, strict=True)
+        _clocks(gpu.subject, answers, _shares(answers, after.get(gpu.subject.id), counters)) for gpu, answers in clocks
     )
+
+
+def _worth_a_sample(answers: Answers, counters: tuple[str | int, ...]) -> bool:
+    """Something did hold the clocks down since the driver was loaded, and it matters whether it does so now."""
+    if _idle(answers):
+        return False
+    power, *others = fields(answers["counters"], [str(counter) for counter in counters]).values()
+    enforced, default = integer(answers["limit"]), integer(answers["default_limit"])
+    lowered = isinstance(enforced, Unread) or isinstance(default, Unread) or enforced < default
+    return any(known(each, 0) for each in others) or (lowered and bool(known(power, 0)))
 
 
 def _idle(answers: Answers) -> bool:
@@ -107,9 +122,10 @@ def _reasons(answer: Reading[object]) -> Reading[tuple[Reason, ...]]:
     return tuple(active)
 
 
-def _shares(before: Reading[object], after: Reading[object], counters: tuple[str | int, ...]) -> list[Reading[float]]:
+def _shares(answers: Answers, after: Reading[object] | None, counters: tuple[str | int, ...]) -> list[Reading[float]]:
     names = [str(counter) for counter in counters]
-    early, late = fields(before, names), fields(after, names)
+    early = fields(answers["counters"], names)
+    late = fields(after, names) if after is not None else dict.fromkeys(names, IDLE if _idle(answers) else AT_DEFAULT)
     shares = [_share(early[name], late[name]) for name in names]
     missing = Unread(Gap.UNSUPPORTED, "nvmlDeviceGetFieldValues", "this driver counts no time of this reason")
     return [*shares, *[missing] * (5 - len(shares))]
@@ -119,5 +135,5 @@ def _share(before: Reading[int], after: Reading[int]) -> Reading[float]:
     if isinstance(before, Unread):
         return before
     if isinstance(after, Unread):
-        return after
+        return after if before else 0.0  # a counter at zero never counted
     return min(1.0, max(0, after - before) / (SAMPLE_SECONDS * 1e9))

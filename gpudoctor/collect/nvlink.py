@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from gpudoctor.collect.answers import ask, fields, flag, integer, item
+from gpudoctor.collect.answers import Answers, ask, fields, flag, integer, item
 from gpudoctor.collect.collector import collector
 from gpudoctor.collect.nvml import bus_id_of
 from gpudoctor.collect.sampling import counted, pause
@@ -30,38 +30,47 @@ ERRORS = ("NVML_NVLINK_ERROR_DL_REPLAY", "NVML_NVLINK_ERROR_DL_RECOVERY", "NVML_
 MOST_LINKS = 36  # NVML_NVLINK_MAX_LINKS
 OLD_MOST_LINKS = 18  # of GPUs whose driver does not tell how many there are
 NOWHERE = 255  # the bus number of a switch that this machine does not see
+QUESTIONS = {
+    "count": ("nvmlDeviceGetFieldValues", COUNT),
+    "first": (STATE, 0),
+    "c2c": ("nvmlDeviceGetC2cModeInfoV1",),
+}
 Peer = Literal["gpu", "switch", "cpu", "unknown"]
 PEERS: dict[int, Peer] = {0: "gpu", 1: "cpu", 2: "switch"}
 NOT_SAMPLED = Unread(
-    Gap.NOT_RECORDED, "nvmlDeviceGetNvLinkErrorCounter", "is slow, and so is read only twice", "scan with --sample 1s"
+    Gap.NOT_RECORDED,
+    "nvmlDeviceGetNvLinkErrorCounter",
+    "is slow to answer, and is asked only for a sample",
+    "scan with --sample 1s",
 )
 
 
 @collector
 def nvlinks(node: Node, gpus: tuple[Gpu, ...], sampling: Sampling, machine: Machine) -> tuple[GpuNvLinks, ...]:
-    asked = ask(node, gpus, {"count": ("nvmlDeviceGetFieldValues", COUNT), "c2c": ("nvmlDeviceGetC2cModeInfoV1",)})
-    numbers = {gpu.index: _count(node, gpu, fields(answers["count"], (COUNT,))[COUNT]) for gpu, answers in asked}
+    asked = ask(node, gpus, QUESTIONS)
+    numbers = {gpu.index: _count(node, gpu, answers) for gpu, answers in asked}
     links = _links(node, {index: n for index, n in numbers.items() if index is not None and isinstance(n, int) and n})
     errors = _errors(node, links, sampling, machine)
     found = []
     for gpu, answers in asked:
         number = numbers[gpu.index]
         own: Reading[tuple[NvLink, ...]] = number if isinstance(number, Unread) else links.get(gpu.index or 0, ())
-        replays, recoveries, crc = errors.get(gpu.index or 0, (NOT_SAMPLED,) * 3)
+        unasked = number if isinstance(number, Unread) else NOT_SAMPLED
+        replays, recoveries, crc = errors.get(gpu.index or 0, (unasked,) * 3)
         c2c = hold(flag(item(answers["c2c"], "isC2cEnabled")))
         found.append(GpuNvLinks(gpu.subject, hold(own), hold(replays), hold(recoveries), hold(crc), c2c))
     return tuple(found)
 
 
-def _count(node: Node, gpu: Gpu, told: Reading[int]) -> Reading[int]:
+def _count(node: Node, gpu: Gpu, answers: Answers) -> Reading[int]:
     """Where the driver does not know the field, the links that answer are counted."""
+    told = fields(answers["count"], (COUNT,))[COUNT]
     if isinstance(told, int):
         return min(told, MOST_LINKS)
     if told.gap not in (Gap.UNSUPPORTED, Gap.MALFORMED):
         return told
-    (first,) = node.nvml([NvmlCall(STATE, gpu.index, (0,))])
-    if isinstance(first, Unread):
-        return told if told.gap is Gap.UNSUPPORTED else first
+    if isinstance(answers["first"], Unread):
+        return told if told.gap is Gap.UNSUPPORTED else answers["first"]
     states = node.nvml([NvmlCall(STATE, gpu.index, (link,)) for link in range(1, OLD_MOST_LINKS)])
     return 1 + next((at for at, state in enumerate(states) if isinstance(state, Unread)), len(states))
 

@@ -12,12 +12,11 @@ MIB = 256  # pages of 4 KiB
 PINNED_MIB, HEAP_MIB = 2112, 11200
 
 
-@dataclass
-class Job:
+@dataclass(kw_only=True)
+class Rank:
     """One process that trains on one GPU, with its threads and data loaders."""
 
     pid: int
-    gpu: Gpu
     cpus: tuple[int, ...]  # that it may run on, loaders too
     memory_node: int
     parent: int
@@ -28,19 +27,19 @@ class Job:
     memory_nodes: tuple[int, ...] = (0, 1)  # that it may take memory from
 
 
+@dataclass(kw_only=True)
+class Job(Rank):
+    """On an NVIDIA GPU."""
+
+    gpu: Gpu
+
+
 VIOLATIONS = "nvmlDeviceGetFieldValues(NVML_FI_DEV_PERF_POLICY_POWER, NVML_FI_DEV_PERF_POLICY_THERMAL, 269, 270, 271)"
 THREADS = ("python", "cuda00001400006", "cuda-EvtHandlr", "pt_autograd_0", "pt_nccl_watchdg", "pt_nccl_heartbt")
 
 
 def job(machine: Machine, held: Job) -> None:
-    children = [held.pid + 1 + n for n in range(held.loaders)]
-    first = held.pid + 1 + held.loaders
-    tids = [held.pid, *range(first, first + len(THREADS) - 1)]
-    _process(machine, held, held.pid, held.parent, list(zip(tids, THREADS, strict=True)), children)
-    machine.file(f"/proc/{held.pid}/numa_maps", numa_maps(held.memory_node))
-    for n, child in enumerate(children):
-        _process(machine, held, child, held.pid, [(child, "pt_data_worker")], [], turn=n + 1)
-        machine.file(f"/proc/{child}/numa_maps", _loader_maps(held.memory_node))
+    processes(machine, held, THREADS, numa_maps(held.memory_node))
     used = 98763210752
     entry = {"pid": held.pid, "usedGpuMemory": used, "gpuInstanceId": 0xFFFFFFFF, "computeInstanceId": 0xFFFFFFFF}
     total, reserved = 150754820096, 644939776
@@ -64,9 +63,21 @@ def job(machine: Machine, held: Job) -> None:
         machine.nvml(held.gpu.call(call), answer)
 
 
+def processes(machine: Machine, held: Rank, threads: Sequence[str], maps: str) -> None:
+    """The rank and its loaders in /proc."""
+    children = [held.pid + 1 + n for n in range(held.loaders)]
+    first = held.pid + 1 + held.loaders
+    tids = [held.pid, *range(first, first + len(threads) - 1)]
+    _process(machine, held, held.pid, held.parent, list(zip(tids, threads, strict=True)), children)
+    machine.file(f"/proc/{held.pid}/numa_maps", maps)
+    for n, child in enumerate(children):
+        _process(machine, held, child, held.pid, [(child, "pt_data_worker")], [], turn=n + 1)
+        machine.file(f"/proc/{child}/numa_maps", _loader_maps(held.memory_node))
+
+
 def _process(
     machine: Machine,
-    held: Job,
+    held: Rank,
     pid: int,
     parent: int,
     threads: Sequence[tuple[int, str]],
@@ -106,7 +117,7 @@ def _stat(tid: int, comm: str, parent: int, cpu: int, threads: int) -> str:
     return f"{tid} ({comm}) {state} {' '.join(map(str, numbers))}"
 
 
-def _status(held: Job, pid: int, tid: int, comm: str, parent: int, threads: int) -> str:
+def _status(held: Rank, pid: int, tid: int, comm: str, parent: int, threads: int) -> str:
     rows = {
         "Name": comm,
         "Umask": "0022",
@@ -135,6 +146,21 @@ def _status(held: Job, pid: int, tid: int, comm: str, parent: int, threads: int)
         "nonvoluntary_ctxt_switches": 1402,
     }
     return "\n".join(f"{name}:\t{value}" for name, value in rows.items())
+
+
+def amd_maps(node: int) -> str:
+    """On an AMD GPU: what amdgpu maps, pinned memory too, is not counted (VM_PFNMAP)."""
+    return "\n".join(
+        (
+            _anonymous("1a956000", 200 * MIB, node, "heap "),
+            _anonymous("7f9d40000000", (HEAP_MIB + PINNED_MIB - 200) * MIB, node),
+            "7fa000000000 default file=/dev/dri/renderD128",
+            "7fa0b0000000 default file=/dev/kfd",
+            f"7fa0b1000000 default file=/dev/shm/torch_{node}_7 dirty=8192 N{node}=8192 kernelpagesize_kB=4",
+            _LIBRARY.replace("cuda", "hip"),
+            _anonymous("7ffd84e1f000", 24, node, "stack "),
+        )
+    )
 
 
 def numa_maps(node: int) -> str:

@@ -1,7 +1,8 @@
-"""amdkfd's topology: /sys/class/kfd/kfd/topology, one node for each socket and each GPU, and the links between them.
+"""amdkfd: /sys/class/kfd/kfd/topology, one node for each socket and each GPU, the links between them, and processes.
 
 kfd_topology.c prints the properties, kfd_crat.c fills them: weight 15 for a hop over xGMI, 20 for PCIe, and between
 sockets the firmware's distance. Bandwidths are in MB/s: of one link of xGMI, of PCIe from Gen1 x1 to all it can.
+kfd_process.c shows the processes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from making import Machine
 
 NODES = "/sys/class/kfd/kfd/topology/nodes"
+PROCESSES = "/sys/class/kfd/kfd/proc"
 HYPERTRANSPORT, PCIE, XGMI = 1, 2, 11  # CRAT_IOLINK_TYPE_*
 
 
@@ -19,6 +21,7 @@ def kfd_topology(machine: Machine, cores: Sequence[int], gpu_buses: Sequence[int
     sockets = len(cores)
     gpus = {sockets + i: bus for i, bus in enumerate(gpu_buses)}
     machine.directory(NODES)
+    machine.directory(PROCESSES)
     machine.file("/sys/class/kfd/kfd/topology/generation_id", 2)
     for number, count in enumerate(cores):
         near = [gpu for i, gpu in enumerate(gpus) if i * sockets // len(gpus) == number]
@@ -28,7 +31,24 @@ def kfd_topology(machine: Machine, cores: Sequence[int], gpu_buses: Sequence[int
     for i, (number, bus) in enumerate(gpus.items()):
         links = [(i * sockets // len(gpus), PCIE, 20, 312, 64000)]
         links += [(other, XGMI, 15, 50000, 50000) for other in gpus if other != number]
-        _node(machine, number, 10000 + 4001 * i, "ip discovery", _gpu(i, bus, len(links)), links)
+        _node(machine, number, gpu_id(i), "ip discovery", _gpu(i, bus, len(links)), links)
+
+
+def gpu_id(index: int) -> int:
+    return 10000 + 4001 * index
+
+
+def kfd_process(machine: Machine, pid: int, used: Sequence[int], queues: Sequence[int]) -> None:
+    """A process that may use all GPUs: the bytes that it holds on each, and the index of the GPU of each queue."""
+    where = f"{PROCESSES}/{pid}"
+    machine.directory(where)
+    machine.file(f"{where}/pasid", 32768 + pid % 1000)
+    for index, held in enumerate(used):
+        machine.file(f"{where}/vram_{gpu_id(index)}", held)
+    machine.directory(f"{where}/queues")
+    for queue, index in enumerate(queues):
+        shown = {"gpuid": str(gpu_id(index)).encode(), "size": b"1048576", "type": b"0"}  # without a line break
+        machine.files(f"{where}/queues/{queue}", shown)
 
 
 def _node(
