@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from gpudoctor.collect.answers import fields, item, signed
 from gpudoctor.collect.collector import collect
 from gpudoctor.collect.gpu_clocks import counters_of
-from gpudoctor.collect.gpu_process import alive
 from gpudoctor.collect.gpu_settings import server_gpu
 from gpudoctor.collect.nvml import bus_id_of, cuda_version
+from gpudoctor.collect.pid import alive
 from gpudoctor.facts.fact import Fact
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_clocks import GpuClocks
@@ -197,8 +197,19 @@ def test_a_recorded_h200() -> None:
 def test_a_busy_h200_is_held_by_its_power_cap_all_the_time() -> None:
     facts = collect(load_node("h200x1-busy.node"), [GpuClocks], seconds=20)
     (clocks,) = facts.all(GpuClocks)  # type: ignore[misc]
-    assert clocks.power_cap_share == 1.0
     assert clocks.reasons == ("sw_power_cap",)
+    assert str(clocks.reading("power_cap_share")).startswith("nvmlDeviceGetFieldValues: not sampled: the power limit")
+
+
+def test_counters_are_sampled_where_one_of_them_ever_counted_a_fault() -> None:
+    question = (
+        "nvmlDeviceGetFieldValues(gpu 0, NVML_FI_DEV_PERF_POLICY_POWER, NVML_FI_DEV_PERF_POLICY_THERMAL, 269, 270, 271)"
+    )
+    first, later = [[74, 0, 7], [75, 0, 0], [269, 0, 0], [270, 0, 5_000_000_000], [271, 0, 0]], None
+    later = [[74, 0, 7], [75, 0, 0], [269, 0, 0], [270, 0, 5_052_500_000], [271, 0, 0]]
+    node = load_node("h200x1-busy.node").with_surfaces({("nvml", question): first, ("nvml", f"{question} #1"): later})
+    (clocks,) = collect(node, [GpuClocks], seconds=20).all(GpuClocks)  # type: ignore[misc]
+    assert (clocks.hw_thermal_share, clocks.power_brake_share) == (0.5, 0.0)
 
 
 def test_no_nvidia_at_all_is_not_a_gap() -> None:

@@ -1,13 +1,17 @@
-"""A GPU's memory and the processes that NVML says hold it, looked up in /proc."""
+"""A GPU's memory and the processes that its driver says hold it, looked up in /proc."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
+from gpudoctor.collect.amd import served
+from gpudoctor.collect.amd_process import amd_memory_uses
 from gpudoctor.collect.answers import Answers, ask, integer, item
 from gpudoctor.collect.collector import collector
+from gpudoctor.collect.pid import alive
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_process import GpuHolder, GpuMemoryUse
+from gpudoctor.facts.pci import PciDevice
 from gpudoctor.node.surface import Node
 from gpudoctor.unread import Gap, Reading, Unread, hold
 
@@ -21,8 +25,12 @@ _NOT_A_VALUE = 0xFFFF_FFFF_FFFF_FFFF
 
 
 @collector
-def gpu_memory_use(node: Node, gpus: tuple[Gpu, ...]) -> tuple[GpuMemoryUse, ...]:
-    return tuple(_use(node, gpu, answers) for gpu, answers in ask(node, gpus, MEMORY))
+def gpu_memory_use(
+    node: Node, gpus: tuple[Gpu, ...], devices: tuple[PciDevice, ...] | Unread | None
+) -> tuple[GpuMemoryUse, ...]:
+    nvidia = tuple(_use(node, gpu, answers) for gpu, answers in ask(node, gpus, MEMORY))
+    amd = served(devices) if isinstance(devices, tuple) else ()  # those handed to a guest are its business
+    return (*nvidia, *amd_memory_uses(node, amd, others_compute=bool(nvidia)))
 
 
 def _use(node: Node, gpu: Gpu, answers: Answers) -> GpuMemoryUse:
@@ -76,11 +84,3 @@ def _holder(node: Node, entry: Any, kind: Literal["compute", "graphics"]) -> Gpu
     if isinstance(pid, Unread):
         return None
     return GpuHolder(pid, None if isinstance(used, Unread) or used == _NOT_A_VALUE else used, kind, alive(node, pid))
-
-
-def alive(node: Node, pid: int) -> Literal["running", "zombie", "gone"] | None:
-    stat = node.read(f"/proc/{pid}/stat")
-    if isinstance(stat, Unread):
-        return "gone" if stat.gap is Gap.ABSENT and node.uid == 0 else None  # hidepid hides others' processes
-    state = stat.rpartition(b")")[2].split()[:1]
-    return "zombie" if state in ([b"Z"], [b"X"]) else "running"

@@ -12,6 +12,7 @@ import msgspec
 
 from gpudoctor.collect.attribute import attribute
 from gpudoctor.collect.collector import collector
+from gpudoctor.collect.pid import FIRST_PIDS, KFD, LINKS
 from gpudoctor.facts.gpu_process import GpuMemoryUse
 from gpudoctor.facts.machine import Machine
 from gpudoctor.facts.numa import Cpus, Numa, NumaNode
@@ -31,9 +32,7 @@ CHILDREN = 512
 AT_LEAST, AT_MOST = 16, 256  # of these for one process
 PROCESSES = 128
 PIDS = 4096  # looked through for children where the kernel has no list of them
-LINKS = 256  # of open files, until one leads to the driver
 LARGEST_WALK = 32 << 30  # the kernel counts page by page: 10 ms for each GiB of small pages
-FIRST_PIDS = "pid:[4026531836]"  # PROC_PID_INIT_INO: the namespace that sees every process
 OUTSIDE = "scan on the node itself, or where its processes show (hostPID: true, --pid=host)"
 
 
@@ -164,7 +163,7 @@ def _missing(view: _View, gap: Unread, folder: str) -> Exception:
 
 
 def _prove(view: _View, folder: str, pages: Reading[Pages]) -> None:
-    """Older drivers name the host's pids in every container, where the same pid is somebody else.
+    """amdkfd and older NVIDIA drivers name the host's pids in every container, where the same pid is somebody else.
 
     Raises Unread where it may be. What uses a GPU has the driver's device mapped, and open.
     """
@@ -174,13 +173,13 @@ def _prove(view: _View, folder: str, pages: Reading[Pages]) -> None:
     if isinstance(names, Unread):
         if names.gap is Gap.ABSENT:
             raise _Ended
-        why = "cannot be read, to see that this pid is the process that NVML means"
+        why = "cannot be read, to see that this pid is the process that the driver means"
         raise Unread(names.gap, f"{folder}/fd", why, view.as_its_user)
     for name in sorted(filter(str.isdecimal, names), key=int)[:LINKS]:
         target = view.node.link(f"{folder}/fd/{name}")
-        if isinstance(target, str) and "/dev/nvidia" in target:
+        if isinstance(target, str) and ("/dev/nvidia" in target or target == KFD):
             return
-    raise Unread(Gap.ABSENT, folder, "is another process here: NVML's pid is that of the host", OUTSIDE)
+    raise Unread(Gap.ABSENT, folder, "is another process here: the driver's pid is that of the host", OUTSIDE)
 
 
 def _subject(pid: int, shown: str, gpus: tuple[Subject, ...]) -> Subject:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from gpudoctor.collect.attribute import attribute
 from gpudoctor.node.surface import Node
-from gpudoctor.parse.kfd import XGMI, bus_id_of_node, properties
+from gpudoctor.parse.kfd import XGMI, gpu_of_node, properties
 from gpudoctor.unread import Gap, Reading, Unread
 
 NODES = "/sys/class/kfd/kfd/topology/nodes"
@@ -25,7 +25,7 @@ def xgmi_pairs(node: Node, gpus: Collection[str]) -> Reading[frozenset[frozenset
             if told.gap is Gap.DENIED:
                 continue
             return told
-        bus_id = _of_partition(bus_id_of_node(properties(told)), gpus)
+        bus_id = gpu_of_node(properties(told), gpus)
         if bus_id is None or not name.isdecimal():
             continue
         places[int(name)] = bus_id
@@ -35,11 +35,6 @@ def xgmi_pairs(node: Node, gpus: Collection[str]) -> Reading[frozenset[frozenset
         links += found
     ends = ((places.get(a), places.get(b)) for a, b in links)
     return frozenset(frozenset((a, b)) for a, b in ends if a and b and a != b)
-
-
-def _of_partition(bus_id: str | None, gpus: Collection[str]) -> str | None:
-    """Some kernels put the number of a GPU's partition in the place of the function."""
-    return bus_id if bus_id is None or bus_id in gpus else f"{bus_id[:-1]}0"
 
 
 def _links(node: Node, folder: str) -> Reading[list[tuple[int, int]]]:

@@ -5,12 +5,20 @@ The fields are printed by drivers/gpu/drm/amd/amdkfd/kfd_topology.c as `name val
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 XGMI = 11  # CRAT_IOLINK_TYPE_XGMI of kfd_crat.h
 
 
 def properties(text: str) -> dict[str, int]:
     pairs = (line.split() for line in text.splitlines())
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isascii() and pair[1].isdecimal()}
+
+
+def gpu_of_node(held: dict[str, int], gpus: Collection[str]) -> str | None:
+    """Which of these GPUs it is, or a partition of: some kernels put a partition's number in the function's place."""
+    bus_id = bus_id_of_node(held)
+    return bus_id if bus_id is None or bus_id in gpus else f"{bus_id[:-1]}0"
 
 
 def bus_id_of_node(held: dict[str, int]) -> str | None:

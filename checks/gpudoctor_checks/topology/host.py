@@ -105,8 +105,9 @@ def stalls(memory: HostMemory, uses: tuple[GpuMemoryUse, ...]) -> Iterator[Findi
 
 
 def jobs(uses: tuple[GpuMemoryUse, ...]) -> list[int]:
-    """Pids of processes that compute on a GPU. Raises where they cannot be seen."""
-    return sorted({holder.pid for use in uses for holder in use.holders if holder.kind == "compute"})
+    """Pids of processes that compute on a GPU. Raises where none is seen and not every GPU tells."""
+    found = {holder.pid for use in uses for holder in use.get("holders", ()) if holder.kind == "compute"}
+    return sorted(found or {holder.pid for use in uses for holder in use.holders if holder.kind == "compute"})
 
 
 def _clocks(frequency: CpuFrequency) -> tuple[Evidence, ...]:
