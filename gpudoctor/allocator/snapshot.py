@@ -35,7 +35,11 @@ class Action(IntEnum):
     OTHER = 9  # annotate, and whatever a newer torch adds
 
 
-class Frame(msgspec.Struct, frozen=True):
+class InvalidSnapshot(ValueError):
+    """No memory snapshot, or a damaged or hostile one. The message is one sentence, to follow the file's name."""
+
+
+class Frame(msgspec.Struct, frozen=True, cache_hash=True):
     name: str
     filename: str
     line: int

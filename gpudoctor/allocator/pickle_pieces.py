@@ -1,0 +1,260 @@
+"""What a pickle of a snapshot is built of: plain containers, a trace's columns, stacks; and the memo."""
+
+from __future__ import annotations
+
+import re
+from array import array
+from typing import NoReturn
+
+from gpudoctor.allocator.columns import Columns, Pools, Stacks
+from gpudoctor.allocator.pickle_bytes import MARGIN, PickleBytes, Source
+from gpudoctor.allocator.snapshot import Frame, InvalidSnapshot, Stack
+
+_MOST_HELD = 8_000_000  # items outside the traces; a block has five
+_MOST_TEXT = 256 << 20  # bytes
+_DEEPEST = 1000
+_MOST_MEMOIZED = 1 << 28
+_MOST_RUNS = 100_000
+_GAP = 1  # Python 2 numbered from 1
+_ONCE = -1  # in the memo: what no pickle of a snapshot refers to again
+_FRAMES_AGAIN = re.compile(rb"(?:\x94|q(.)|r(.{4}))?\(((?:h.|j.{4})+)e", re.DOTALL)
+_GETS = re.compile(rb"h.|j.{4}", re.DOTALL)
+_ATOMS = (int, str, float, bool, type(None), Frame)
+EVENT = object()  # an event whose items have not come yet
+DONE = object()  # events that are in the columns
+
+
+class Traces(list[object]):
+    """What is under device_traces: a list for each device."""
+
+    __slots__ = ("kept",)
+
+    def __init__(self, kept: bool) -> None:
+        super().__init__()
+        self.kept = kept
+
+
+class DeviceTrace(list[object]):
+    """It stays empty: its events are in the columns."""
+
+    __slots__ = ("columns",)
+
+    def __init__(self, columns: Columns) -> None:
+        super().__init__()
+        self.columns = columns
+
+
+class _Event(dict[str, object]):
+    """Only where its items come one by one (protocol 0)."""
+
+
+class _FrameRecord(dict[str, object]):
+    pass
+
+
+class _Frames(list[object]):
+    pass
+
+
+class Pieces(PickleBytes):
+    def __init__(self, source: Source, stacks: Stacks, pools: Pools) -> None:
+        super().__init__(source)
+        self._stacks = stacks
+        self._pools = pools
+        self._stack: list[object] = []
+        self._marked: list[list[object]] = []  # the stacks below each mark
+        self._memo = array("i")  # index of self._kept, or _ONCE
+        self._kept: list[object] = []
+        self._texts: dict[str, int] = {}  # index of self._kept
+        self._text_bytes = 0
+        self._codes: dict[int, int] = {}  # index of self._kept, by id of a Frame or Stack, of which there is one each
+        self._unfinished: dict[int, object] = {}  # by number in the memo: frames that may still be filled
+        self._numbers: dict[int, int] = {}  # by id, of those
+        self._runs: dict[bytes, Stack] = {}
+        self._held = 0
+        self._columns = Columns(stacks, pools)  # where EVENT belongs
+
+    def more(self, needed: int = MARGIN) -> None:
+        super().more(needed)
+        self._within_limits()
+
+    def _within_limits(self) -> None:
+        held = self._held + len(self._kept) + len(self._stack) + self._stacks.pieces + 4 * len(self._pools.pools)
+        if held + sum(map(len, self._marked)) > _MOST_HELD:
+            raise InvalidSnapshot(f"holds more than {_MOST_HELD:,} values outside its traces, as no snapshot does")
+        if len(self._marked) > _DEEPEST:
+            raise InvalidSnapshot(f"nests deeper than {_DEEPEST} levels, as no snapshot does")
+        if self._text_bytes > _MOST_TEXT or len(self._memo) > _MOST_MEMOIZED:
+            raise InvalidSnapshot(f"holds over {_MOST_TEXT >> 20} MiB of text or over {_MOST_MEMOIZED:,} objects")
+
+    def _named(self) -> str:
+        return ".".join(part for part in self._stack[-2:] if isinstance(part, str))
+
+    def _holder(self, stack: list[object]) -> object:
+        """The container that the next object is for: below the mark, or on top where it comes alone."""
+        if stack and type(stack[-1]) in (DeviceTrace, _Frames, Traces):
+            return stack[-1]
+        return self._marked[-1][-1] if self._marked and self._marked[-1] else None
+
+    def dict_for(self, stack: list[object]) -> object:
+        holder = self._holder(stack)
+        kind = type(holder)
+        if kind is DeviceTrace:
+            self._columns = holder.columns  # type: ignore[attr-defined]
+            return EVENT
+        if kind is _Frames:
+            return _FrameRecord()
+        if kind is Traces:  # host_traces of torch 2.14 may be one list of events
+            self._columns = Columns(self._stacks, self._pools)
+            return EVENT
+        return {}
+
+    def _list_for(self, stack: list[object]) -> object:
+        name = stack[-1] if stack else None
+        if name == "frames":
+            return _Frames()
+        if name in ("device_traces", "host_traces") and type(name) is str:
+            return Traces(kept=name == "device_traces")
+        holder = self._holder(stack)
+        if type(holder) is DeviceTrace and self._marked and self._marked[-1]:
+            holder = self._marked[-1][-1]
+        if type(holder) is Traces:
+            return DeviceTrace(Columns(self._stacks, self._pools))
+        return []
+
+    def empty_list(self) -> None:
+        made = self._list_for(self._stack)
+        if type(made) is _Frames and self._frames_again():
+            return
+        self._stack.append(made)
+
+    def _frames_again(self) -> bool:
+        """A whole list of frames that are all in the memo, at once: most of a large file consists of them."""
+        found = _FRAMES_AGAIN.match(self._data, self._position)
+        if found is None or (self._ended and found.end() > self._end):
+            return False
+        run = found[3]
+        stack = self._runs.get(run)
+        if stack is None:
+            memo, kept = self._memo, self._kept
+            codes = [memo[int.from_bytes(get[1:], "little")] for get in _GETS.findall(run)]
+            frames = [kept[code] for code in codes if code >= 0]
+            if len(frames) != len(codes) or any(type(frame) is not Frame for frame in frames):
+                return False
+            if len(self._runs) >= _MOST_RUNS:
+                self._runs.clear()
+            stack = self._runs[run] = self._stacks.same(frames)
+        self._position = found.end()
+        if found.end(3) - found.start(3) + 2 != found.end() - found.start():
+            number = found[1] or found[2]
+            self.memoize(len(self._memo) if number is None else int.from_bytes(number, "little"), stack)
+        self._stack.append(stack)
+        return True
+
+    def _finished(self, value: object) -> object:
+        """Frames become a Frame or the one Stack, also in the memo."""
+        if type(value) is _FrameRecord:
+            finished: object = self._stacks.frame(value)
+        elif type(value) is _Frames:
+            finished = self._stacks.same(value)
+        else:
+            return value
+        number = self._numbers.pop(id(value), None)
+        if number is not None:
+            del self._unfinished[number]
+            self._memo[number] = self.code(finished)
+        return finished
+
+    def set_items(self, stack: list[object], items: list[object]) -> None:
+        target = stack[-1]
+        if len(items) % 2:
+            raise InvalidSnapshot("is a damaged pickle: a key without a value")
+        if target is EVENT:
+            target = stack[-1] = _Event()
+        if not isinstance(target, dict):
+            self._cannot_hold(target)
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(key) is not str:
+                raise InvalidSnapshot(f"has a key that is no text but {type(key).__name__}, as no snapshot does")
+            target[key] = self._finished(value)
+        self._held += len(items)
+        if type(target) is _FrameRecord and len(items) > 2:
+            stack[-1] = self._finished(target)
+
+    def append(self, target: object, items: list[object]) -> None:
+        if type(target) is _Frames:
+            target.extend(self._finished(item) for item in items)
+        elif type(target) is DeviceTrace:
+            for item in items:
+                if type(item) is _Event:
+                    target.columns.add([piece for pair in item.items() for piece in pair])
+                    self._held -= 2 * len(item)
+                elif item is not DONE:
+                    target.columns.malformed += 1
+            return
+        elif isinstance(target, list):
+            target.extend(items)
+        else:
+            self._cannot_hold(target)
+        self._held += len(items)
+
+    def _cannot_hold(self, target: object) -> NoReturn:
+        if target is DONE:
+            raise InvalidSnapshot("changes an event after it has ended, as no snapshot does")
+        raise InvalidSnapshot(f"is a damaged pickle: {type(target).__name__} as a container")
+
+    def tuple(self, items: list[object]) -> None:
+        """Of numbers and texts only: Python takes the hash of a tuple in depth, without a limit."""
+        if not all(type(item) in _ATOMS for item in items):
+            raise InvalidSnapshot("has a tuple of containers, as no snapshot does")
+        self._held += len(items)
+        self._stack.append(tuple(items))
+
+    def above_mark(self) -> list[object]:
+        items = self._stack
+        self._stack = self._marked.pop()
+        return items
+
+    def code(self, value: object) -> int:
+        kind = type(value)
+        if kind is str:
+            code = self._texts.get(value, _ONCE)  # type: ignore[call-overload]
+            return code if code >= 0 else self.new_text(value)  # type: ignore[arg-type]
+        if value is EVENT or value is DONE or kind is _Event:
+            return _ONCE
+        if kind is _Frames or kind is _FrameRecord:
+            if id(value) not in self._numbers:
+                self._numbers[id(value)] = len(self._memo)
+                self._unfinished[len(self._memo)] = value
+            return _ONCE
+        if kind is Frame or kind is tuple:
+            code = self._codes.get(id(value), _ONCE)
+            if code >= 0 and self._kept[code] is value:
+                return code
+            self._codes[id(value)] = len(self._kept)
+        self._kept.append(value)
+        return len(self._kept) - 1
+
+    def new_text(self, text: str) -> int:
+        code = self._texts[text] = len(self._kept)
+        self._kept.append(text)
+        self._text_bytes += len(text)
+        return code
+
+    def memoize(self, number: int, value: object) -> None:
+        memo = self._memo
+        if number == len(memo) + _GAP and not memo:
+            memo.append(_ONCE)
+        if number != len(memo):
+            raise InvalidSnapshot(f"gives its object {len(memo)} the number {number}, as no snapshot does")
+        memo.append(self.code(value))
+
+    def recall(self, number: int) -> None:
+        code = self._memo[number]
+        self._stack.append(self._kept[code] if code >= 0 else self.recall_unfinished(number))
+
+    def recall_unfinished(self, number: int) -> object:
+        """A segment's frames, which its blocks refer to before the segment is there."""
+        if number not in self._unfinished:
+            raise InvalidSnapshot("refers to an event as a whole, as no snapshot does")
+        return self._finished(self._unfinished[number])
