@@ -20,6 +20,8 @@ HEIGHT = {
     "facts": 1,
     "node": 1,
     "parse": 2,
+    "allocator": 2,
+    "torch_hooks": 0,
     "collect": 3,
     "check": 2,
     "knowledge": 2,
