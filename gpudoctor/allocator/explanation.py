@@ -84,7 +84,7 @@ class Pool(msgspec.Struct, frozen=True):
 class WhatIf(msgspec.Struct, frozen=True):
     settings: str  # the text as given
     parsed: Settings
-    cap: int | None
+    cap: int | None  # bytes that could be reserved: as given, or the least that refusals in the trace tell of
     outcome: Outcome
 
 
@@ -112,3 +112,22 @@ class Explanation(msgspec.Struct, frozen=True):
     live_peak: int  # bytes requested and alive at most: no setting needs less
     fidelity: Fidelity | None  # None: nothing to replay
     what_if: tuple[WhatIf, ...]
+    settings: Settings = Settings()  # as recorded
+    failed: int = 0  # bytes of the request that failed last, rounded; 0: none did
+    device_allocs: int = 0  # segments or mappings that the trace saw made
+    is_capped: bool = False  # refused although the device had enough: by a memory fraction
+    outside_is_least: bool = False  # `outside` is what must be there at least: the device's size is not known
+    live_at_failure: int = (
+        0  # bytes that had to be there at once, the failed ones too, rounded to 512; else at the peak
+    )
+    truncated: bool = False  # the trace begins when blocks were there already
+    private_free: int = 0  # free bytes in private pools at the moment that matters
+    cap: int | None = None  # as given
+    packages: tuple[str, ...] = ()  # installed packages, apart from PyTorch, whose frames are in the stacks
+    recorded: WhatIf | None = None  # the recorded settings under the same limit as the others
+
+    @property
+    def moment(self) -> Moment:
+        """The one that matters: the failure, else the peak, else the end."""
+        named = {moment.name: moment for moment in self.moments}
+        return named.get("out of memory") or named.get("peak") or self.moments[-1]

@@ -60,7 +60,7 @@ class Layout:
         self.ranges = sorted(ranges)
 
     def at(self, address: int) -> Range | None:
-        which = bisect_right(self.ranges, (address, 1 << 64)) - 1  # type: ignore[arg-type]
+        which = bisect_right(self.ranges, (address, 1 << 64)) - 1
         return self.ranges[which] if which >= 0 and address < self.ranges[which].end else None
 
     def add(self, new: Range) -> None:
@@ -119,6 +119,10 @@ class History:
                 break
             self._apply(layout, change)
         return layout
+
+    def changes(self) -> Iterator[tuple[int, Range]]:
+        """Where segments were made or given back, and what."""
+        return ((change, self._ranges[change]) for change in self._changes)
 
     def _apply(self, layout: Layout, change: int) -> None:
         made = self._ranges[change]
@@ -184,9 +188,7 @@ class History:
     def _held(self, address: int, place: int, pending: bool) -> Held:
         if place < 0:
             return self.present[-1 - place]._replace(pending=pending)
-        return Held(
-            address, self.size_at(place), self.trace.sizes[place], self.trace.stacks[place], place, pending
-        )
+        return Held(address, self.size_at(place), self.trace.sizes[place], self.trace.stacks[place], place, pending)
 
     def _round(self, requested: int) -> int:
         size = self._rounded.get(requested)

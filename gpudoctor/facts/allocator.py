@@ -16,6 +16,7 @@ class Alternative(msgspec.Struct, frozen=True):
     certain: bool
     reserved_peak_bytes: int
     device_allocs: int
+    is_recorded: bool = False  # the settings that the program ran with
 
 
 class GrowingStack(msgspec.Struct, frozen=True):
@@ -54,3 +55,15 @@ class AllocatorSnapshot(SubjectFact):
     trusted: bool = source("replay")  # the recorded settings, replayed, give what was recorded
     growing: tuple[GrowingStack, ...] = source("device_traces")
     pinning: tuple[PinningStack, ...] = source("segments")
+    moment: str = source("device_traces", "peak")  # "out of memory", "peak" or "end": what the sizes are of
+    is_capped: bool = source("device_traces oom", False)  # refused although the device had enough: a memory fraction
+    outside_is_least: bool = source(
+        "device_traces oom", False
+    )  # outside_bytes may be more: the GPU's size is not known
+    private_free_bytes: int = source("segments", 0)  # free in pools of CUDA graphs and of torch.cuda.MemPool
+    device_allocs: int = source("device_traces", 0)  # segments or mappings made
+    kept_settings: str = source("allocator_settings", "")  # recorded settings that stay beside any other
+    is_truncated: bool = source("device_traces", False)
+    reasons: tuple[str, ...] = source("replay", ())  # why the replay is not trusted
+    oldest_torch: tuple[tuple[int, int], ...] = source("the snapshot's keys", ())  # none: unknown
+    packages: tuple[str, ...] = source("device_traces frames", ())  # installed packages in the stacks
