@@ -171,8 +171,8 @@ def main() -> None:
         lines += peaks.values()
         jobs = []
         for program in PROGRAMS:
-            least, most = peaks[program, "exp"]["reserved_peak"], peaks[program, "default"]["reserved_peak"]
-            caps = sorted({round((least + part * (most - least)) / GIB, 1) for part in (0.1, 0.5)})
+            least = peaks[program, "exp"]["reserved_peak"]  # near to it the settings part
+            caps = [round(least * part / GIB, 2) for part in (1.02, 1.1)]
             for cap in caps:
                 for stop in (True,) if program == "train" else (True, False):
                     jobs += [
