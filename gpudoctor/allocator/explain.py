@@ -76,7 +76,10 @@ def explain(
     requests = requests_of(device, snapshot.pools)
     wanted = trace.sizes[failures[-1]] if failures else 0
     is_capped = bool(failures) and trace.addresses[failures[-1]] >= _segment(snapshot.settings, wanted)
-    trusted = _fidelity(device, requests, snapshot.settings, is_capped) if requests.allocations else None
+    room = requests.room if is_capped or not failures else _narrowed(requests.room, history, failures[-1])
+    trusted = (
+        _fidelity(device, requests, snapshot.settings, _of_room(room, is_capped)) if requests.allocations else None
+    )
     outside, is_least = _outside(history, failures, total)
     made = Explanation(
         source=basename(source),
@@ -98,7 +101,7 @@ def explain(
         pools=pools(segments),
         outside=outside,
         device_free=trace.addresses[failures[-1]] if failures else None,
-        room=requests.room,
+        room=room,
         live_peak=requests.peaks[0] or sum(block.requested for block in held),
         fidelity=trusted,
         what_if=(),
@@ -164,17 +167,20 @@ def _outside(history: History, failures: Sequence[int], total: int | None) -> tu
     """
     if not failures:
         return None, False
-    reserved = {place: sum(r.end - r.address for r in history.layout(place).ranges) for place in failures[-100:]}
-    there = {place: free + history.trace.addresses[place] for place, free in reserved.items()}
+    there = {place: _reserved(history, place) + history.trace.addresses[place] for place in failures[-100:]}
     now = there[failures[-1]]
     if total is not None:
         return max(0, total - now), False
-    most = max(*there.values(), _reserved_peak(history)) if len(there) > 1 else max(now, _reserved_peak(history))
+    most = max([*there.values(), _reserved_peak(history)])
     return (most - now, True) if most > now else (None, False)
 
 
+def _reserved(history: History, place: int) -> int:
+    return sum(each.end - each.address for each in history.layout(place).ranges)
+
+
 def _reserved_peak(history: History) -> int:
-    reserved = peak = sum(r.end - r.address for r in history.layout(0).ranges)
+    reserved = peak = _reserved(history, 0)
     trace = history.trace
     for action, size in zip(trace.actions, trace.sizes, strict=True):
         if action in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP):
@@ -205,25 +211,27 @@ def _notes(snapshot: Snapshot, history: History, program: Program) -> Iterator[s
 # replays
 
 
-def _limits(explanation: Explanation, requests: Requests) -> tuple[Limit, ...]:
+def _limits(explanation: Explanation) -> tuple[Limit, ...]:
     if explanation.cap is not None:
         return (Limit(fraction=explanation.cap),)
-    return _recorded_limits(requests, explanation.is_capped)
+    return _of_room(explanation.room, explanation.is_capped)
 
 
-def _recorded_limits(requests: Requests, is_capped: bool) -> tuple[Limit, ...]:
-    if requests.room is None:
+def _of_room(room: tuple[int, int] | None, is_capped: bool) -> tuple[Limit, ...]:
+    if room is None:
         return (Limit(),)
-    rooms = sorted(set(requests.room))
-    return tuple(Limit(fraction=room) if is_capped else Limit(capacity=room) for room in rooms)
+    return tuple(Limit(fraction=size) if is_capped else Limit(capacity=size) for size in sorted(set(room)))
 
 
-def _fidelity(device: Device, requests: Requests, settings: Settings, is_capped: bool) -> Fidelity:
+def _narrowed(room: tuple[int, int] | None, history: History, failure: int) -> tuple[int, int] | None:
+    """What the device itself refused: it had what was reserved and what was free, unless others took some since."""
+    there = _reserved(history, failure) + history.trace.addresses[failure]
+    return (there, there) if room is not None and room[0] <= there <= room[1] else room
+
+
+def _fidelity(device: Device, requests: Requests, settings: Settings, limits: Sequence[Limit]) -> Fidelity:
     """Of the rooms that the refusals allow, the one that repeats the record best."""
-    tried = [
-        fidelity(device, requests, settings, capacity=limit.capacity, limit=limit.fraction)
-        for limit in _recorded_limits(requests, is_capped)
-    ]
+    tried = [fidelity(device, requests, settings, capacity=limit.capacity, limit=limit.fraction) for limit in limits]
     return max(tried, key=lambda each: (each.trusted, each.share, -each.peak_error))
 
 
@@ -236,7 +244,7 @@ def _with_what_if(
     *,
     asked: bool,
 ) -> Explanation:
-    limits = _limits(explanation, requests)
+    limits = _limits(explanation)
     cap = explanation.cap or (explanation.room[0] if explanation.room else None)
     outcomes = _Outcomes(requests, limits, stop)
     every = [*parsed, (explanation.settings_text or DEFAULT, explanation.settings)]
@@ -335,6 +343,7 @@ def fact_of(explanation: Explanation) -> AllocatorSnapshot:
     size_unknown = Unread(Gap.ABSENT, "device_traces oom", "tells what is free on the GPU, not how large it is")
     no_limit = Unread(Gap.ABSENT, "device_traces", "no refusal is recorded, so the limit is not known")
     outside = explanation.outside
+    room = explanation.room if explanation.cap is None else (explanation.cap, explanation.cap)
     return AllocatorSnapshot(
         subject=subject_of(explanation),
         settings=explanation.settings_text,
@@ -348,7 +357,7 @@ def fact_of(explanation: Explanation) -> AllocatorSnapshot:
         live_peak_bytes=explanation.live_at_failure,
         device_free_bytes=hold(no_failure if explanation.device_free is None else explanation.device_free),
         outside_bytes=hold((size_unknown if explanation.failed else no_failure) if outside is None else outside),
-        room_bytes=hold(explanation.room if explanation.room is not None else no_limit),
+        room_bytes=hold(room if room is not None else no_limit),
         alternatives=tuple(_alternatives(explanation)),
         trusted=explanation.fidelity is not None and explanation.fidelity.trusted,
         growing=tuple(
@@ -367,6 +376,8 @@ def fact_of(explanation: Explanation) -> AllocatorSnapshot:
         is_truncated=explanation.truncated,
         oldest_torch=versions(explanation.torch_era)[:1],
         packages=explanation.packages,
+        has_stacks=bool(explanation.by_frame),
+        cap_bytes=explanation.cap,
         reasons=explanation.fidelity.reasons if explanation.fidelity is not None else (),
     )
 

@@ -67,3 +67,5 @@ class AllocatorSnapshot(SubjectFact):
     reasons: tuple[str, ...] = source("replay", ())  # why the replay is not trusted
     oldest_torch: tuple[tuple[int, int], ...] = source("the snapshot's keys", ())  # none: unknown
     packages: tuple[str, ...] = source("device_traces frames", ())  # installed packages in the stacks
+    has_stacks: bool = source("device_traces frames", False)
+    cap_bytes: int | None = source("--cap", None)  # the limit that the reader asked about, in place of the recorded one

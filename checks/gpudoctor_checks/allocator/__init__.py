@@ -1,0 +1,1 @@
+"""The allocator: what a memory snapshot tells."""
