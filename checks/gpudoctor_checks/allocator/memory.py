@@ -249,8 +249,8 @@ def _pinned(snapshot: AllocatorSnapshot) -> tuple[Evidence, ...]:
     return tuple(
         Evidence(
             snapshot.source("pinning"),
-            f"{_size(each.unusable_bytes)} free in {each.segments} segment{'s' * (each.segments != 1)} that live blocks "
-            f"keep: {each.where}",
+            f"{_size(each.unusable_bytes)} free in {each.segments} segment{'s' * (each.segments != 1)} "
+            f"that live blocks keep: {each.where}",
         )
         for each in snapshot.pinning[:3]
     )
@@ -270,7 +270,7 @@ def _how_sure(snapshot: AllocatorSnapshot, sure: bool) -> str:
     if sure:
         return "The replay repeats what was recorded, and addresses and timing do not change the outcome"
     if snapshot.trusted:
-        return "Whether it fits depends on what the record does not tell: addresses, other streams' timing, the exact limit"
+        return "It depends on what the record does not tell: addresses, other streams' timing, the exact limit"
     return f"The replay does not repeat the record exactly: {'; '.join(snapshot.reasons) or 'it holds no events'}"
 
 
