@@ -23,6 +23,7 @@ _HEAD = 6
 _XZ_MEMORY = 1 << 30  # bytes that an xz dictionary may take; xz -9 takes 65 MiB
 _ZSTD_WINDOW = 1 << 27
 _ANY_SIZE = 256 << 20  # bytes: below this, any ratio will do
+_PAST_THE_END = 1 << 20
 _RATIO = 1000  # bytes out of one; snapshots have stayed below 100
 
 
@@ -39,8 +40,9 @@ class _Counted:
         self.count = len(self.head)
 
     def read(self, size: int = -1, /) -> bytes:
-        if self._unread:
-            given, self._unread = self._unread, b""
+        if self._unread and size:
+            size = len(self._unread) if size < 0 else size
+            given, self._unread = self._unread[:size], self._unread[size:]
             return given
         given = self._file.read(size)
         self.count += len(given)
@@ -137,6 +139,12 @@ class Unpacked:
         if self._progress is not None:
             self._progress(min(self.bytes_read, self.bytes_total), self.bytes_total)
         return content
+
+    def finish(self) -> None:
+        """Read what is left, a checksum mostly, as far as it is of a size to read."""
+        left = _PAST_THE_END
+        while left > 0 and (content := self.read(left)):
+            left -= len(content)
 
     def __enter__(self) -> Unpacked:
         return self

@@ -10,11 +10,13 @@ from gpudoctor.allocator.columns import Columns, Pools, Stacks
 from gpudoctor.allocator.pickle_bytes import MARGIN, PickleBytes, Source
 from gpudoctor.allocator.snapshot import Frame, InvalidSnapshot, Stack
 
-_MOST_HELD = 8_000_000  # items outside the traces; a block has five
+_MOST_HELD = 8_000_000  # items outside the traces; a block has ten, and torch makes thousands of blocks
+_MOST_EVENTS = 150_000_000
 _MOST_TEXT = 256 << 20  # bytes
 _DEEPEST = 1000
 _MOST_MEMOIZED = 1 << 28
 _MOST_RUNS = 100_000
+_BATCH = 1000  # items that Python's pickle puts into one APPENDS; more may follow
 _GAP = 1  # Python 2 numbered from 1
 _ONCE = -1  # in the memo: what no pickle of a snapshot refers to again
 _FRAMES_AGAIN = re.compile(rb"(?:\x94|q(.)|r(.{4}))?\(((?:h.|j.{4})+)e", re.DOTALL)
@@ -47,13 +49,15 @@ class DeviceTrace(list[object]):
 class _Event(dict[str, object]):
     """Only where its items come one by one (protocol 0)."""
 
+    __slots__ = ()
+
 
 class _FrameRecord(dict[str, object]):
-    pass
+    __slots__ = ()
 
 
 class _Frames(list[object]):
-    pass
+    __slots__ = ()
 
 
 class Pieces(PickleBytes):
@@ -79,9 +83,12 @@ class Pieces(PickleBytes):
         self._within_limits()
 
     def _within_limits(self) -> None:
-        held = self._held + len(self._kept) + len(self._stack) + self._stacks.pieces + 4 * len(self._pools.pools)
-        if held + sum(map(len, self._marked)) > _MOST_HELD:
+        held = self._held + len(self._kept) + len(self._stack) + sum(map(len, self._marked))
+        held += self._stacks.pieces + 4 * len(self._pools.pools) + 4 * len(self._unfinished)
+        if held > _MOST_HELD:
             raise InvalidSnapshot(f"holds more than {_MOST_HELD:,} values outside its traces, as no snapshot does")
+        if len(self._columns.trace) > _MOST_EVENTS:
+            raise InvalidSnapshot(f"holds more than {_MOST_EVENTS:,} events")
         if len(self._marked) > _DEEPEST:
             raise InvalidSnapshot(f"nests deeper than {_DEEPEST} levels, as no snapshot does")
         if self._text_bytes > _MOST_TEXT or len(self._memo) > _MOST_MEMOIZED:
@@ -139,7 +146,7 @@ class Pieces(PickleBytes):
             memo, kept = self._memo, self._kept
             codes = [memo[int.from_bytes(get[1:], "little")] for get in _GETS.findall(run)]
             frames = [kept[code] for code in codes if code >= 0]
-            if len(frames) != len(codes) or any(type(frame) is not Frame for frame in frames):
+            if len(frames) != len(codes) or len(frames) == _BATCH or any(type(frame) is not Frame for frame in frames):
                 return False
             if len(self._runs) >= _MOST_RUNS:
                 self._runs.clear()

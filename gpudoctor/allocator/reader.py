@@ -37,6 +37,7 @@ def read_snapshot(path: str | Path, progress: Callable[[int, int], None] | None 
     stacks, pools = Stacks(), Pools()
     with Unpacked(path, progress) as content:
         record = unpickle(content, stacks, pools)
+        content.finish()
     return _snapshot(record, stacks, pools)
 
 
@@ -51,7 +52,8 @@ def _snapshot(record: object, stacks: Stacks, pools: Pools) -> Snapshot:
     columns, lost = _columns(top.get("device_traces"))
     settings, text, notes = recorded_settings(top.get("allocator_settings"))
     annotations, unread = _annotations(top.get("external_annotations"))
-    notes += _notes(columns, segments, stacks)
+    keys = _keys(record, records, columns)
+    notes += _notes(columns, segments, stacks, keys)
     notes += _malformed({"segments": malformed, "traces": lost, "annotations": unread}, columns)
     count = max(len(columns), max(segments, default=-1) + 1)
     devices = (
@@ -65,7 +67,7 @@ def _snapshot(record: object, stacks: Stacks, pools: Pools) -> Snapshot:
         pools=pools.pools,
         settings=settings,
         settings_text=text,
-        torch_era=torch_era(_keys(record, records, columns)),
+        torch_era=torch_era(keys),
         annotations=tuple(annotations),
         notes=tuple(notes),
     )
@@ -120,29 +122,30 @@ def _keys(record: object, segments: list[object], columns: list[Columns]) -> Key
     return Keys(top=set(record if isinstance(record, dict) else ()), segments=set(first), blocks=blocks, events=events)
 
 
-def _notes(columns: list[Columns], segments: dict[int, list[Segment]], stacks: Stacks) -> Iterator[str]:
+def _notes(columns: list[Columns], segments: dict[int, list[Segment]], stacks: Stacks, keys: Keys) -> Iterator[str]:
     if not any(len(each.trace) for each in columns):
         yield "It holds no events: what happened before it was taken was not recorded."
     if not stacks.stacks:
         yield "It holds no stacks: it was recorded with context=None, or without recording."
-    if _sizes_are_rounded([each.trace for each in columns], segments):
+    if _sizes_are_rounded([each.trace for each in columns], segments, keys):
         yield (
             f"Every allocation in it is a multiple of {_ROUNDING} bytes, so its torch recorded sizes as rounded; "
             "what was asked for may have been less."
         )
 
 
-def _sizes_are_rounded(traces: list[Trace], segments: dict[int, list[Segment]]) -> bool:
-    """Of the events, while the blocks tell that the program asked for other sizes, or do not tell at all."""
+def _sizes_are_rounded(traces: list[Trace], segments: dict[int, list[Segment]], keys: Keys) -> bool:
+    """In the events, while the blocks tell that the program asked for other sizes, or do not tell at all."""
     seen = 0
     for trace in traces:
         for place in trace.places(Action.ALLOC):
             if trace.sizes[place] % _ROUNDING:
                 return False
             seen += 1
-    blocks = [block for held in segments.values() for segment in held for block in segment.blocks]
-    untold = all(block.requested == block.size for block in blocks)
-    return seen >= _ENOUGH_SIZES and (untold or any(block.requested % _ROUNDING for block in blocks))
+    if seen < _ENOUGH_SIZES:
+        return False
+    blocks = (block for held in segments.values() for segment in held for block in segment.blocks)
+    return "requested_size" not in keys.blocks or any(block.requested % _ROUNDING for block in blocks)
 
 
 def _malformed(counts: dict[str, int], columns: list[Columns]) -> Iterator[str]:

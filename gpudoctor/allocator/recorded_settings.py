@@ -12,10 +12,7 @@ _TEXTS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CO
 def recorded_settings(record: object) -> tuple[Settings, str, list[str]]:
     """The settings, their text, and what is to be said of them."""
     if not isinstance(record, dict) or not record:
-        note = (
-            "It does not say which allocator settings it was recorded under (torch before 2.3): the default is assumed."
-        )
-        return Settings(), "", [note]
+        return Settings(), "", ["It names no allocator settings, as torch before 2.3 does not: the default is assumed."]
     text = next((str(record[name]) for name in _TEXTS if isinstance(record.get(name), str)), "")
     notes = []
     try:
