@@ -62,7 +62,7 @@ def scan(node: Node, catalog: Catalog, wish: Wish, facts_of: Collecting, *, bega
     from gpudoctor.examine import examine
     from gpudoctor.report import Source, compose
 
-    chosen = chosen_checks(catalog, wish)
+    chosen = examinable(chosen_checks(catalog, wish))
     wanted: set[type[Fact]] = {kind for check in chosen for kind in check.facts}
     facts = facts_of(wanted | description.FACTS)
     seen = examine(facts, chosen, catalog.knowledge, wanted=_wanted_codes(wish), on=_on(facts, wish))
@@ -82,10 +82,10 @@ def scan(node: Node, catalog: Catalog, wish: Wish, facts_of: Collecting, *, bega
 
 
 def every_fact(node: Node, catalog: Catalog, timeout_seconds: float, *, began: float) -> Facts:
-    """All that collectors give and checks ask for."""
+    """All that collectors give and checks of a node ask for."""
     from gpudoctor.collect.collector import collectors
 
-    wanted = {kind for check in catalog.checks() for kind in check.facts}
+    wanted = {kind for check in examinable(catalog.checks()) for kind in check.facts}
     return gather(node, wanted | set(collectors()), timeout_seconds, began=began)
 
 
@@ -132,6 +132,14 @@ def chosen_checks(catalog: Catalog, wish: Wish) -> tuple[Check, ...]:
         if (not wish.checks or any(_names(pattern, check) for pattern in wish.checks))
         and not all(any(fnmatchcase(code, pattern) for pattern in wish.skip) for code in check.codes)
     )
+
+
+def examinable(checks: tuple[Check, ...]) -> tuple[Check, ...]:
+    """Without those that judge what no node gives: a memory snapshot."""
+    from gpudoctor.collect.collector import collectors
+
+    given = set(collectors())
+    return tuple(check for check in checks if check.facts <= given)
 
 
 def require_known(catalog: Catalog, pattern: str) -> None:

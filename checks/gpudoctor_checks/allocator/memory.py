@@ -162,7 +162,6 @@ def wasteful(snapshot: AllocatorSnapshot) -> Iterator[Finding]:
         was=_size(was.reserved_peak_bytes),
         peak=_size(chosen.reserved_peak_bytes),
         saved=_size(saved),
-        live=_size(snapshot.live_peak_bytes),
         price=_price(chosen, was),
     )
 
