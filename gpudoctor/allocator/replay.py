@@ -9,7 +9,17 @@ import msgspec
 
 from gpudoctor.allocator.address_space import OTHER_HOLES, AddressSpace, Packed, Space
 from gpudoctor.allocator.engine import Allocator, Block, OutOfMemory
-from gpudoctor.allocator.requests import ALLOCATE, EMPTY_CACHE, FAILED, FREE, FREED, Request, Requests, with_frees_at
+from gpudoctor.allocator.requests import (
+    ALLOCATE,
+    EMPTY_CACHE,
+    FAILED,
+    FREE,
+    FREED,
+    Request,
+    Requests,
+    alive_at_most,
+    with_frees_at,
+)
 from gpudoctor.allocator.settings import UNLIMITED, Settings
 
 NEAR = 0.9  # of the room: from here on an address may decide
@@ -30,6 +40,9 @@ class Run(msgspec.Struct, frozen=True):
     retries: int
     tied: bool
     segments: tuple[int, ...]  # bytes made, negative: given back; in order
+    ended: int = 0  # requests that were replayed
+    left_out: tuple[int, ...] = ()  # numbers of blocks that it did not get
+    requested_peak: int = 0  # set by `what_if`
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -62,17 +75,21 @@ def replay(
     ooms = asked = 0
     first: int | None = None
     first_bytes = 0
+    left_out: list[int] = []
+    ended = len(stream)
     for place, (kind, number, size, of, pool) in enumerate(stream):
         if kind == ALLOCATE:
             try:
                 blocks[number] = allocate(size, of, pool)
             except OutOfMemory:
+                left_out.append(number)
                 if _gives_up(stream, place, number):
                     continue
                 ooms += 1
                 if first is None:
                     first, first_bytes = asked, size
                 if stop:
+                    ended = place
                     break
             asked += 1
         elif kind == FREE:
@@ -93,6 +110,7 @@ def replay(
                 if first is None:
                     first, first_bytes = asked, size
                 if stop:
+                    ended = place
                     break
             asked += 1
         elif number in blocks:
@@ -109,6 +127,8 @@ def replay(
         allocator.retries,
         allocator.tied,
         tuple(allocator.made),
+        ended,
+        tuple(left_out),
     )
 
 
@@ -138,6 +158,9 @@ def what_if(
     elif requests.deferred_frees and likely.retries and not likely.ooms:
         agree, doubt = False, "it fits only by waiting for other streams, whose timing differs from run to run"
     peaks = [run.reserved_peak for run in runs]
+    whole = likely.ended == len(requests.stream) and not likely.left_out
+    requested = requests.peaks if whole else alive_at_most(requests.stream[: likely.ended], likely.left_out)
+    likely = msgspec.structs.replace(likely, requested_peak=requested[0])
     return Outcome(likely, min(peaks), max(peaks), agree, doubt)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -110,7 +110,7 @@ def requests_of(device: Device, pools: list[PoolId]) -> Requests:
         recorded_segments=releases.segments,
         recorded_peak=releases.peak,
         room=releases.room,
-        peaks=_alive_at_most(stream),
+        peaks=alive_at_most(stream),
         deferred_frees=sum(request[0] == FREED for request in stream),
         failures=sum(request[0] == FAILED for request in stream),
     )
@@ -194,11 +194,13 @@ class _Releases:
         return place in self._flushes
 
 
-def _alive_at_most(stream: list[Request]) -> tuple[int, int]:
+def alive_at_most(stream: Iterable[Request], left_out: Iterable[int] = ()) -> tuple[int, int]:
+    """Bytes, and blocks then. `left_out`: numbers of blocks that were not got."""
+    missing = set(left_out)
     alive: dict[int, int] = {}
     held = most = count = 0
     for kind, number, size, _, _ in stream:
-        if kind == ALLOCATE:
+        if kind == ALLOCATE and number not in missing:
             alive[number] = size
             held += size
             if held > most:

@@ -13,10 +13,12 @@ from gpudoctor.cli.output import deliver, require_writable
 from gpudoctor.cli.page import Front, Plain
 from gpudoctor.cli.patient import catalog, patient
 from gpudoctor.cli.printing import Look, facts_text, load_renderer, report_text
+from gpudoctor.cli.spinner import working
 
 FORMATS = ("terminal", "json", "markdown")
 LISTS = ("terminal", "json")
 PICTURES = ("terminal", "json", "dot", "svg")
+PAGES = ("terminal", "json", "html")
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 app = typer.Typer(
@@ -26,6 +28,7 @@ app = typer.Typer(
 Format = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal, json or markdown.")]
 PictureFormat = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal, json, dot or svg.")]
 ListFormat = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal or json.")]
+PageFormat = Annotated[str, typer.Option("--format", metavar="FORMAT", help="terminal, json or html.")]
 Node = Annotated[str | None, typer.Option("--node", metavar="FILE", help="Read a recording instead of this machine.")]
 Root = Annotated[str, typer.Option(metavar="DIR", help="Where the node's /proc, /sys, /dev and /etc are mounted.")]
 Timeout = Annotated[str, typer.Option(metavar="TIME", help="The longest that the whole command takes: 20s, 1m.")]
@@ -182,6 +185,59 @@ def topo(
         text = picture_text(picture, chosen, Look(ascii, no_color, to_file=output is not None), verbosity=verbose)
     deliver(text, output)
     return 0
+
+
+@app.command(cls=Plain)
+def memory(
+    file: Annotated[str, typer.Argument(metavar="SNAPSHOT.pickle", help="Of torch.cuda.memory; .gz, .xz, .zst too.")],
+    device: Annotated[
+        str | None, typer.Option(metavar="N", help="Which device of the snapshot. Else the one that ran out of memory.")
+    ] = None,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SETTINGS", help="As in PYTORCH_ALLOC_CONF; default: none; all: every known one."),
+    ] = None,
+    cap: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="A limit as set_per_process_memory_fraction sets it: 6.6GiB.")
+    ] = None,
+    on_oom: Annotated[
+        str, typer.Option(metavar="stop|skip", help="Whether a failed allocation ends the program.")
+    ] = "stop",
+    top: Annotated[str | None, typer.Option(metavar="N", help="Rows of each table.")] = None,
+    format: PageFormat = "terminal",
+    output: Output = None,
+    fail_on: Annotated[
+        str, typer.Option(metavar="LEVEL", help="Exit 1 from here on: info, warning, error or critical.")
+    ] = "error",
+    verbose: Annotated[
+        int, typer.Option("-v", "--verbose", count=True, show_default=False, help="All rows and all evidence.")
+    ] = 0,
+    ascii: Ascii = False,
+    no_color: NoColor = False,
+) -> int:
+    """Explain a PyTorch memory snapshot: what filled the memory, and which settings would have made it fit.
+
+    The recorded requests are replayed under other allocator settings, without a GPU. Without --what-if the
+    sensible ones are tried. The file comes from torch.cuda.memory._dump_snapshot; nothing in it is ever run.
+    """
+    began = time.monotonic()
+    chosen = options.one_of("format", format, PAGES)
+    level = options.severity(fail_on)
+    require_writable(output)
+    from gpudoctor.cli import memory as explaining
+
+    mode = options.one_of("way to go on after an OOM", on_oom, ("stop", "skip"))
+    asked = explaining.question(device, what_if or (), cap, mode, top)
+    snapshot, seen = explaining.read(file, asked.device, ascii_only=ascii)
+    explanation = explaining.explained(file, snapshot, seen, asked, ascii_only=ascii)
+    report = explaining.judged(explanation, catalog(), level, began=began)
+    look = Look(ascii, no_color, to_file=output is not None)
+    with working("drawing the page", ascii_only=ascii):
+        text = explaining.memory_text(
+            explanation, report, snapshot, seen, chosen, look, verbosity=verbose, rows=asked.rows
+        )
+    deliver(text, output)
+    return report.exit_code
 
 
 @app.command(cls=Plain)

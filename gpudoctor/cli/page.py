@@ -12,6 +12,7 @@ gpudoctor says why a GPU node is broken or slow, what to do first, and what coul
 Usage
   gpudoctor scan                      examine this node, every layer, bottom up; it changes nothing
   gpudoctor topo                      the node as a picture: its links, and the broken ones
+  gpudoctor memory oom.pickle         why PyTorch ran out of memory, and which settings would have helped
   gpudoctor explain XID_79            what a finding means and what to do; works offline
   gpudoctor explain 79                the same, by the number in the kernel log
   gpudoctor record node.node          all that a scan reads, redacted, in one text file
@@ -20,6 +21,7 @@ Usage
 Commands
   scan      examine a node: the findings, causes first, and how to mend them
   topo      draw the node: sockets, switches, GPUs, NICs, links, and what is wrong where
+  memory    explain a PyTorch memory snapshot, and replay it under other allocator settings
   record    write down all that a scan reads, so that others can examine it
   facts     what is known of this node, and what could not be read and why
   explain   explain a code, an Xid or SXid number, or the name of a GPU

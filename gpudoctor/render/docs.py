@@ -11,6 +11,7 @@ from gpudoctor.render.codes import Listed, listed
 from gpudoctor.render.document import markdown, page_name
 from gpudoctor.render.explain import explained
 from gpudoctor.render.markup import escaped
+from gpudoctor.render.memory import json as memory
 from gpudoctor.render.topo import json as topo
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def generated(catalog: Catalog) -> Mapping[str, str]:
     return {
         "schema/report.schema.json": json.schema(),
         "schema/topo.schema.json": topo.schema(),
+        "schema/memory.schema.json": memory.schema(),
         **{f"checks/{name}": text for name, text in pages(catalog).items()},
     }
 

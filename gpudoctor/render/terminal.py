@@ -18,7 +18,7 @@ CHECKS_SHOWN = 6
 
 
 def render(report: Report, screen: Screen, *, verbosity: int = 0, quiet: bool = False) -> str:
-    lines = _findings(report, screen, verbosity) if quiet else _page(report, screen, verbosity)
+    lines = findings(report, screen, verbosity) if quiet else _page(report, screen, verbosity)
     return screen.printed(lines)
 
 
@@ -34,7 +34,7 @@ def _page(report: Report, screen: Screen, verbosity: int) -> Iterator[Text]:
         yield from _indented(screen.wrapped(words, screen.width - 2))
         yield Text()
     if report.findings:
-        yield from _findings(report, screen, verbosity)
+        yield from findings(report, screen, verbosity)
         yield Text()
     gaps = gaps_of(report)
     inline = len(gaps) == 1 and not report.findings and len(summary(report, gaps)) + 11 <= screen.width
@@ -72,7 +72,7 @@ def note(report: Report) -> str:
     return ""
 
 
-def _findings(report: Report, screen: Screen, verbosity: int) -> Iterator[Text]:
+def findings(report: Report, screen: Screen, verbosity: int) -> Iterator[Text]:
     roots = roots_of(report)
     grave = [root for root in roots if root.first.severity != "info"]
     for number, root in enumerate(grave):

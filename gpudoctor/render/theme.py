@@ -20,6 +20,9 @@ STYLES = {
     "note": "dim",
     "start": "bold",
     "frame": "dim",
+    "allocated": "cyan",
+    "free": "dim",
+    "pending": "magenta",
 }
 
 
