@@ -165,7 +165,7 @@ def test_the_lines_that_place_it_right() -> None:
     (found,) = verdict(TWO, 1, memory_bytes_by_node={0: 8 * GIB}, cpuset=frozenset({0, 1, 3}), manager="slurm")
     assert found.values["taskset"] == "taskset -acp 3 4411"
     assert found.values["migratepages"] == "migratepages 4411 0 1"
-    assert found.values["numactl"] == "numactl --cpunodebind=1 --membind=1 COMMAND"
+    assert found.values["numactl"] == "numactl --cpunodebind=1 --localalloc COMMAND"
     (found,) = verdict(TWO, 1, cpuset=frozenset({0, 1}), manager="slurm")
     assert found.values["action"] == "cpuset_slurm"
 

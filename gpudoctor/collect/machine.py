@@ -57,6 +57,8 @@ def _virtualization(node: Node, release: Reading[str]) -> Reading[str | None]:
     if isinstance(product, str) and product.endswith(".metal"):  # EC2 bare metal: p5.48xlarge is a VM, *.metal is not
         return None
     vendor = attribute(node, f"{DMI}/sys_vendor")
+    if vendor == "Amazon EC2":  # on Arm nothing else tells: neither a flag of the CPU nor a clock
+        return "vm"
     if any(isinstance(text, str) and _HYPERVISOR_VENDORS.search(text) for text in (vendor, product)):
         return "vm"
     clocks = attribute(node, CLOCKSOURCES)

@@ -15,6 +15,8 @@ from gpudoctor.unread import Gap, Reading, Unread, hold, known
 
 ENDS: dict[str, LowerEnd] = {"gpu": "gpu", "nic": "nic", "nvme": "nvme", "nvswitch": "nvswitch"}
 ALL_ONES_WIDTH = 63
+MOST_LANES = 32
+MOST_GTS = 1024.0
 UNKNOWN_WIDTHS = (0, 255)  # of what sits in the root complex, of a virtual function, of an empty port
 
 
@@ -58,7 +60,7 @@ def _link(node: Node, device: PciDevice, kind: LowerEnd, upper: PciDevice | Unre
     where = f"{DEVICES}/{device.bus_id}"
     if asleep(node, device.bus_id):
         return None
-    width, width_max = number(node, f"{where}/current_link_width"), number(node, f"{where}/max_link_width")
+    width, width_max = _width(node, f"{where}/current_link_width"), _width(node, f"{where}/max_link_width")
     if known(width, 0) in UNKNOWN_WIDTHS and _has_no_link(width):
         return None
     gone = Unread(Gap.LOST, f"{where}/current_link_width", "reads as all ones: nothing answers at this address")
@@ -74,7 +76,7 @@ def _link(node: Node, device: PciDevice, kind: LowerEnd, upper: PciDevice | Unre
         speed_gts=hold(gone if dead else speed),
         width_max=hold(gone if dead else width_max),
         speed_max_gts=hold(gone if dead else speed_max),
-        upper_width_max=hold(above if isinstance(above, Unread) else number(node, f"{DEVICES}/{above}/max_link_width")),
+        upper_width_max=hold(above if isinstance(above, Unread) else _width(node, f"{DEVICES}/{above}/max_link_width")),
         upper_speed_max_gts=hold(
             above if isinstance(above, Unread) else _speed(node, f"{DEVICES}/{above}/max_link_speed")
         ),
@@ -85,13 +87,20 @@ def _has_no_link(width: Reading[int]) -> bool:
     return not isinstance(width, Unread) or width.gap in (Gap.ABSENT, Gap.UNSUPPORTED)
 
 
+def _width(node: Node, path: str) -> Reading[int]:
+    lanes = number(node, path)
+    if isinstance(lanes, Unread) or 0 < lanes <= MOST_LANES or lanes in (ALL_ONES_WIDTH, *UNKNOWN_WIDTHS):
+        return lanes
+    return Unread(Gap.MALFORMED, path, f"holds {lanes}, which is no width of a link")
+
+
 def _speed(node: Node, path: str) -> Reading[float]:
     """`32.0 GT/s PCIe`, `8 GT/s` of older kernels, or `Unknown`."""
     text = attribute(node, path)
     if isinstance(text, Unread):
         return text
-    first = text.split(" ")[0]
     try:
-        return float(first)
+        speed = float(text.split(" ")[0])
     except ValueError:
-        return Unread(Gap.MALFORMED, path, f"holds {text[:40]!r}, which is no speed")
+        speed = 0.0
+    return speed if 0 < speed < MOST_GTS else Unread(Gap.MALFORMED, path, f"holds {text[:40]!r}, which is no speed")

@@ -11,7 +11,7 @@ import msgspec
 
 from gpudoctor.collect.answers import integer
 from gpudoctor.collect.collector import collector
-from gpudoctor.collect.xgmi import xgmi_pairs
+from gpudoctor.collect.xgmi import Xgmi, xgmi_links
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_settings import GpuSettings
 from gpudoctor.facts.nic import Nic
@@ -50,8 +50,13 @@ def topology(
     ids = [subject.id for subject in (*listed, *rdma)]
     homes = {each: _home(devices.get(each), numa) for each in ids}
     pci = _pci_ways(node, ids, devices, homes, inventory.get("gpu_indices", {}))
-    ways = pci if isinstance(pci, Unread) else _with_links(node, pci, devices, links, settings)
-    return Topology(listed, hold(nics) if isinstance(nics, Unread) else rdma, hold(ways), hold(pci), homes)
+    amd = {d.bus_id for d in devices.values() if d.kind == "gpu" and d.get("vendor_id") == AMD}
+    xgmi = xgmi_links(node, ids) if amd else Xgmi(frozenset())
+    ways = pci if isinstance(pci, Unread) else _with_links(pci, xgmi, links, settings)
+    hidden = xgmi if isinstance(xgmi, Unread) else frozenset(amd - xgmi.told if xgmi.denied else ())
+    return Topology(
+        listed, hold(nics) if isinstance(nics, Unread) else rdma, hold(ways), hold(pci), homes, hold(hidden)
+    )
 
 
 def _gpus(inventory: Inventory, gpus: tuple[Gpu, ...] | Unread | None) -> tuple[Subject, ...]:
@@ -146,9 +151,8 @@ def _ancestors(
 
 
 def _with_links(
-    node: Node,
     pci: Ways,
-    devices: Mapping[str, PciDevice],
+    xgmi: Reading[Xgmi],
     links: tuple[GpuNvLinks, ...] | Unread | None,
     settings: tuple[GpuSettings, ...] | Unread | None,
 ) -> Reading[Ways]:
@@ -164,14 +168,11 @@ def _with_links(
         count = nvlinks_between(linked[one], linked[other])
         if count:
             ways[one][other] = ways[other][one] = Way("NV", count)
-    if any(device.kind == "gpu" and device.get("vendor_id") == AMD for device in devices.values()):
-        joined = xgmi_pairs(node, ways)
-        if isinstance(joined, Unread):
-            return joined
-        for pair in joined:
-            one, other = sorted(pair)
-            if one in ways and other in ways:
-                ways[one][other] = ways[other][one] = Way("XGMI")
+    if isinstance(xgmi, Unread):
+        return xgmi
+    for one, other in map(sorted, xgmi.pairs):
+        if one in ways and other in ways:
+            ways[one][other] = ways[other][one] = Way("XGMI")
     return ways
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import msgspec
+
 from gpudoctor.collect.attribute import attribute
 from gpudoctor.node.surface import Node
 from gpudoctor.parse.kfd import XGMI, gpu_of_node, properties
@@ -12,17 +14,24 @@ from gpudoctor.unread import Gap, Reading, Unread
 NODES = "/sys/class/kfd/kfd/topology/nodes"
 
 
-def xgmi_pairs(node: Node, gpus: Collection[str]) -> Reading[frozenset[frozenset[str]]]:
-    """Pairs of bus ids. A container is shown every node and may read those of its own GPUs."""
+class Xgmi(msgspec.Struct, frozen=True):
+    pairs: frozenset[frozenset[str]]  # of bus ids
+    denied: bool = False  # some nodes may not be read: a container, or a job, is shown all and may read its own
+    told: frozenset[str] = frozenset()  # bus ids of the GPUs whose nodes could be read
+
+
+def xgmi_links(node: Node, gpus: Collection[str]) -> Reading[Xgmi]:
     names = node.list(NODES)
     if isinstance(names, Unread):
-        return frozenset() if names.gap is Gap.ABSENT else names
+        return Xgmi(frozenset()) if names.gap is Gap.ABSENT else names
+    denied = False
     places: dict[int, str] = {}
     links: list[tuple[int, int]] = []
     for name in names:
         told = attribute(node, f"{NODES}/{name}/properties")
         if isinstance(told, Unread):
             if told.gap is Gap.DENIED:
+                denied = True
                 continue
             return told
         bus_id = gpu_of_node(properties(told), gpus)
@@ -34,7 +43,8 @@ def xgmi_pairs(node: Node, gpus: Collection[str]) -> Reading[frozenset[frozenset
             return found
         links += found
     ends = ((places.get(a), places.get(b)) for a, b in links)
-    return frozenset(frozenset((a, b)) for a, b in ends if a and b and a != b)
+    pairs = frozenset(frozenset((a, b)) for a, b in ends if a and b and a != b)
+    return Xgmi(pairs, denied, frozenset(places.values()))
 
 
 def _links(node: Node, folder: str) -> Reading[list[tuple[int, int]]]:

@@ -7,16 +7,19 @@ from itertools import combinations
 from typing import NamedTuple
 
 from gpudoctor.check import check
+from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.machine import Machine
 from gpudoctor.facts.nic import Nic
 from gpudoctor.facts.nvlink import GpuNvLinks
-from gpudoctor.facts.pci import Inventory, PciDevice
+from gpudoctor.facts.pci import AMD, Inventory, PciDevice
 from gpudoctor.facts.pcie import PcieSettings
 from gpudoctor.facts.peers import GpuPeers
 from gpudoctor.facts.topology import Topology
 from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Subject
 from gpudoctor.unread import Gap, Unread
-from gpudoctor_checks.pcie.hops import beside_c2c
+from gpudoctor_checks.adapters import feeds_gpus
+from gpudoctor_checks.passthrough import PASSED_THROUGH
+from gpudoctor_checks.pcie.hops import VGA, beside_c2c
 
 TRANSLATING = ("DMA", "DMA-FQ")
 LINKED = ("NV", "XGMI")  # traffic between these GPUs does not use PCIe
@@ -38,6 +41,8 @@ def acs_redirects(
     machine: Machine,
     nics: tuple[Nic, ...] | None,
     topology: Topology | None,
+    peers: GpuPeers | None,
+    named: tuple[Gpu, ...] | None,
 ) -> Iterator[Finding]:
     """A switch that two peers share sends their traffic up to the processor and down again."""
     gpus = _gpus(inventory)
@@ -47,14 +52,17 @@ def acs_redirects(
     if machine.virtualization is not None:
         raise Unread(Gap.UNSUPPORTED, "/sys/bus/pci/devices/*/config", GUEST, "scan on the host")
     known = {each.bus_id: each for each in settings}
-    shared = [s for s in _shared(gpus, rdma, inventory) if not _linked(topology, *s.peers)]
+    desk, alone = _geforces(named), _without_rdma(gpus, named)
+    pairs = [(a, b) for a, b in combinations(gpus, 2) if not {a.bus_id, b.bus_id} & desk or _may_talk(peers, a, b)]
+    pairs += [(gpu, nic) for gpu in gpus if gpu.bus_id not in alone for nic in rdma]
+    shared = [s for s in _shared(pairs, inventory) if not _linked(topology, *s.peers)]
     wanted = {port for each in shared for port in each.ports if port in known}
     redirecting = {port: known[port] for port in sorted(wanted) if _redirects(known[port])}
     hit = [each for each in shared if any(port in redirecting for port in each.ports)]
     if not hit:
         return
     switches = sorted({each.switch for each in hit})
-    peers = {peer.id: peer.label for each in hit for peer in each.peers}
+    apart = {peer.id: peer.label for each in hit for peer in each.peers}
     yield Finding(
         inventory.subject(switches[0]) if len(switches) == 1 else NODE,
         evidence=[
@@ -66,7 +74,7 @@ def acs_redirects(
         port_list=" ".join(redirecting),
         count=len(redirecting),
         switches=", ".join(switches),
-        peers=", ".join(peers.values()),
+        peers=", ".join(apart.values()),
         pairs=len(hit),
     )
 
@@ -76,10 +84,10 @@ def _redirects(port: PcieSettings) -> bool:
     return control is not None and (control.request_redirect or control.completion_redirect)
 
 
-def _shared(gpus: list[PciDevice], rdma: list[PciDevice], inventory: Inventory) -> Iterator[Shared]:
+def _shared(pairs: list[tuple[PciDevice, PciDevice]], inventory: Inventory) -> Iterator[Shared]:
     bridges = {d.bus_id for d in inventory.devices.values() if d.kind == "bridge"}
-    ways = {d.bus_id: tuple(b for b in d.get("path", ()) if b in bridges) for d in (*gpus, *rdma)}
-    for one, two in [*combinations(gpus, 2), *((gpu, nic) for gpu in gpus for nic in rdma)]:
+    ways = {d.bus_id: tuple(b for b in d.get("path", ()) if b in bridges) for pair in pairs for d in pair}
+    for one, two in pairs:
         a, b = ways[one.bus_id], ways[two.bus_id]
         same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
         # A root port, then the upstream and a downstream port of each switch: they part below an upstream port.
@@ -96,6 +104,7 @@ def iommu_translates(
     topology: Topology | None,
     peers: GpuPeers | None,
     nvlinks: tuple[GpuNvLinks, ...] | None,
+    named: tuple[Gpu, ...] | None,
 ) -> Iterator[Finding]:
     """The IOMMU stands between peers that talk over PCIe."""
     own_cpu = {each.subject.id for each in nvlinks or () if beside_c2c(each)}
@@ -110,6 +119,8 @@ def iommu_translates(
     held = {bus_id: each for bus_id, each in domains.items() if each.iommu_domain in TRANSLATING}
     talking = [(a, b) for a, b in combinations(gpus, 2) if not _linked(topology, a.subject, b.subject)]
     pairs = [(a, b) for a, b in talking if {a.bus_id, b.bus_id} & held.keys() and _may_talk(peers, a, b)]
+    if not held.keys() - _without_rdma(gpus, named):
+        rdma = []
     if not held or not (pairs or rdma):
         return
     first = next(iter(held.values()))
@@ -127,8 +138,8 @@ def iommu_translates(
 
 
 def _said(pairs: int, nics: int) -> str:
-    said = [f"{pairs} pairs of GPUs without NVLink between them"] if pairs else []
-    said += [f"{nics} RDMA adapters"] if nics else []
+    said = [f"{pairs} pair{'s' if pairs > 1 else ''} of GPUs without NVLink between them"] if pairs else []
+    said += [f"{nics} RDMA adapter{'s' if nics > 1 else ''}"] if nics else []
     return " and ".join(said)
 
 
@@ -141,13 +152,26 @@ def _may_talk(peers: GpuPeers | None, one: PciDevice, two: PciDevice) -> bool:
 
 
 def _gpus(inventory: Inventory) -> list[PciDevice]:
-    return [device for device in inventory.devices.values() if device.kind == "gpu"]
+    """Those that work for this host: of a guest's GPU, ACS and the IOMMU are what keeps it apart."""
+    gpus = (device for device in inventory.devices.values() if device.kind == "gpu")
+    return [gpu for gpu in gpus if gpu.get("driver") not in PASSED_THROUGH]
 
 
 def _rdma(nics: Iterable[Nic] | None, inventory: Inventory) -> list[PciDevice]:
-    """One function of each adapter with RDMA ports."""
-    found = {nic.bus_id[:-2]: inventory.devices[nic.bus_id] for nic in nics or () if nic.get("rdma_ports")}
+    """One function of each adapter that may carry the traffic of GPUs."""
+    found = {nic.bus_id[:-2]: inventory.devices[nic.bus_id] for nic in nics or () if feeds_gpus(nic)}
     return list(found.values())
+
+
+def _without_rdma(gpus: Iterable[PciDevice], named: Iterable[Gpu] | None) -> set[str]:
+    """Graphics cards that GPUDirect RDMA is not for: https://docs.nvidia.com/cuda/gpudirect-rdma/index.html"""
+    return _geforces(named) | {
+        g.bus_id for g in gpus if g.get("vendor_id") == AMD and g.get("class_code", 0) >> 8 == VGA
+    }
+
+
+def _geforces(named: Iterable[Gpu] | None) -> set[str]:
+    return {each.bus_id for each in named or () if "GeForce" in each.get("name", "")}
 
 
 def _linked(topology: Topology | None, one: Subject, two: Subject) -> bool:

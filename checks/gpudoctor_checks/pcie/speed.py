@@ -19,6 +19,7 @@ from gpudoctor_checks.pcie.hops import (
     gb_per_s,
     inside_card,
     is_busy,
+    is_radeon,
     many,
     siblings,
     upper_end,
@@ -47,7 +48,7 @@ def speed_degraded(
     busy = [gpu is not None and is_busy(gpu, loads.get(gpu.bus_id)) for gpu in users]
     alike = siblings(link, links, inventory)
     faster = [each for each in alike if each.get("speed_gts", 0.0) >= possible]
-    if not any(busy) and (link.lower == "gpu" or not faster):
+    if not any(busy) and (link.lower == "gpu" or is_radeon(link, inventory) or not faster):
         raise _unloaded(link, known_idle=False in busy and None not in busy)
     yield Finding(
         link.subject,
@@ -58,7 +59,7 @@ def speed_degraded(
         speed_possible_gts=possible,
         upper=upper_end(link),
         yardstick=f"both the device and {upper_end(link)} can do {possible:g} GT/s",
-        load="a GPU behind it is at work" if any(busy) else "the GPUs behind it are idle",
+        load=_load(link, inventory, any(busy)),
         siblings=f"{many(len(faster), len(alike))} of its model run at {possible:g} GT/s"
         if faster
         else "no sibling runs faster",
@@ -66,6 +67,12 @@ def speed_degraded(
         gb_per_s=gb_per_s(link.speed_gts, link.width),
         gb_per_s_possible=gb_per_s(possible, link.width),
     )
+
+
+def _load(link: PcieLink, inventory: Inventory, busy: bool) -> str:
+    if link.lower == "gpu" or inventory.gpus_behind(link.bus_id):
+        return "a GPU behind it is at work" if busy else "the GPUs behind it are idle"
+    return "no GPU is behind it"
 
 
 def _unloaded(link: PcieLink, known_idle: bool) -> Unread:

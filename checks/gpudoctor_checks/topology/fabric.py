@@ -18,6 +18,7 @@ from gpudoctor_checks.topology.siblings import by_model, in_mig_mode, nvlink_of,
 
 NEARLY = 0.95  # a link tells its signalling rate, 26.562 GB/s where the data sheet says 25
 CRC_PER_SECOND = 100.0  # DCGM's limit; below it they are repeated without harm
+COUNTERS = ("replays", "recoveries", "flit_crc_errors")
 WITH_C2C = re.compile(r"\bG[BH]\d00\b")
 
 
@@ -186,22 +187,31 @@ def errors(links: tuple[GpuNvLinks, ...]) -> Iterator[Finding]:
 def _errors_of(links: GpuNvLinks) -> Iterator[Finding]:
     if links.lacks("links") or not links.up:
         return
-    replays, recoveries, crc = links.replays, links.recoveries, links.flit_crc_errors
-    counts = {"replays": replays, "recoveries": recoveries, "flit_crc_errors": crc}
-    if all(counted.since == "boot" and counted.count for counted in counts.values()):
+    read: dict[str, Counted | Unread] = {name: links.reading(name) for name in COUNTERS}
+    counts = {name: counted for name, counted in read.items() if isinstance(counted, Counted)}
+    if counts and all(counted.since == "boot" and counted.count for counted in counts.values()):
         raise Unread(Gap.NOT_RECORDED, links.source("replays"), "counts since the start", "scan with --sample 1s")
     now = {name: counted for name, counted in counts.items() if counted.since == "sample"}
-    storm = crc.since == "sample" and crc.per_minute >= 60 * CRC_PER_SECOND
-    if storm or any(now[name].count for name in ("replays", "recoveries") if name in now):
-        severe = storm or recoveries.count > 0
+    storm = "flit_crc_errors" in now and now["flit_crc_errors"].per_minute >= 60 * CRC_PER_SECOND
+    trained = "recoveries" in now and now["recoveries"].count > 0
+    if storm or trained or ("replays" in now and now["replays"].count):
         yield Finding(
             links.subject,
-            severity=Severity.ERROR if severe else None,
+            severity=Severity.ERROR if storm or trained else None,
             evidence=[Evidence(links.source(name), f"{name}: {counted}") for name, counted in now.items()],
-            replays=str(replays),
-            recoveries=str(recoveries),
-            crc=str(crc),
+            replays=_told(read["replays"]),
+            recoveries=_told(read["recoveries"]),
+            crc=_told(read["flit_crc_errors"]),
         )
+        return
+    for name, held in read.items():
+        # NVLink 5 counts recoveries alone
+        if isinstance(held, Unread) and not (held.gap is Gap.UNSUPPORTED and "recoveries" in counts):
+            raise Unread(held.gap, held.where or links.source(name), held.detail, held.remedy)
+
+
+def _told(held: Counted | Unread) -> str:
+    return "not counted" if isinstance(held, Unread) else str(held)
 
 
 @check("C2C_DOWN")

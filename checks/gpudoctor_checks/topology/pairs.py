@@ -85,7 +85,7 @@ def out_of_hive(topology: Topology, inventory: Inventory, gpus: tuple[Gpu, ...])
     """Two GPUs of a hive without an xGMI link, or one that is not in its siblings' hive."""
     models: dict[int, dict[str, Subject]] = {}
     for gpu in gpus:
-        if gpu.vendor == "amd":
+        if gpu.vendor == "amd" and gpu.bus_id not in topology.hidden:
             models.setdefault(inventory.devices[gpu.bus_id].device_id, {})[gpu.bus_id] = gpu.subject
     for same in models.values():
         told = {each: {o for o, way in topology.ways[each].items() if way.level == "XGMI"} for each in same}
@@ -97,6 +97,9 @@ def out_of_hive(topology: Topology, inventory: Inventory, gpus: tuple[Gpu, ...])
         if pairs and joined:
             said = [f"no link of type 11 joins {a} and {b}" for a, b in pairs]
             yield _missing(pairs, said, "/sys/class/kfd/kfd/topology/nodes/*/io_links", Confidence.CERTAIN, None)
+    if topology.hidden:
+        why = f"keeps {', '.join(sorted(topology.hidden))} from this container or job"
+        raise Unread(Gap.DENIED, topology.source("hidden"), why, "scan on the host")
 
 
 @check("P2P_UNSUPPORTED")

@@ -8,11 +8,13 @@ import msgspec
 
 from gpudoctor.check import check
 from gpudoctor.facts.machine import Machine
+from gpudoctor.facts.nic import Nic
 from gpudoctor.facts.numa import Numa
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.facts.topology import Topology
 from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Subject
 from gpudoctor.unread import Gap, Unread
+from gpudoctor_checks.adapters import feeds_gpus
 from gpudoctor_checks.topology.siblings import spoken, usual
 
 NEAR = ("PIX", "PXB")
@@ -44,30 +46,35 @@ class Socket(msgspec.Struct, frozen=True):
     nodes: tuple[int, ...]
     gpus: tuple[Subject, ...]
     nics: tuple[Subject, ...]
+    fast: tuple[Subject, ...]  # those of them that may feed GPUs: only they can be too many
 
     @property
     def cards(self) -> int:
         """Two ports of one adapter are two functions of one device."""
         return len({nic.id[:-2] for nic in self.nics})
 
+    @property
+    def fast_cards(self) -> int:
+        return len({nic.id[:-2] for nic in self.fast})
+
     def __str__(self) -> str:
         return f"NUMA node {self.nodes[0]}" if len(self.nodes) == 1 else f"NUMA nodes {spoken([*map(str, self.nodes)])}"
 
 
 @check("GPU_NIC_CROSS_SOCKET")
-def crossed(topology: Topology, numa: Numa) -> Iterator[Finding]:
+def crossed(topology: Topology, numa: Numa, nics: tuple[Nic, ...]) -> Iterator[Finding]:
     """A socket's GPUs lack RDMA adapters that another socket has more of than it has use for."""
-    if not topology.gpus or not topology.nics:
+    if not topology.gpus or not sum(len(nic.rdma_ports) for nic in nics):  # of all: one that is not told may be near
         return
     unknown = [each for each, home in topology.homes.items() if home is None]
     if unknown:
         where = f"/sys/bus/pci/devices/{unknown[0]}/numa_node"
         raise Unread(Gap.UNSUPPORTED, where, "does not say on which NUMA node the device is")
-    sockets = _sockets(topology, numa)
+    sockets = _sockets(topology, numa, {nic.bus_id for nic in nics if feeds_gpus(nic)})
     for socket in sockets:
         others = [each for each in sockets if each is not socket]
-        if socket.gpus and not socket.nics and sum(each.cards for each in others) > 1:
-            rich = max(others, key=lambda each: each.cards)
+        if socket.gpus and not socket.nics and sum(each.fast_cards for each in others) > 1:
+            rich = max(others, key=lambda each: each.fast_cards)
             yield _finding(_node_subject(socket), topology, socket.gpus, socket, rich)
         elif socket.gpus:
             yield from _deprived(topology, socket, others)
@@ -78,10 +85,10 @@ def _deprived(topology: Topology, socket: Socket, others: list[Socket]) -> Itera
     near = {gpu.id: {nic.id[:-2] for nic in topology.nics if _near(topology, gpu, nic)} for gpu in topology.gpus}
     common = usual(map(len, near.values()))
     poor = tuple(gpu for gpu in socket.gpus if len(near[gpu.id]) < common)
-    rich = [each for each in others if each.gpus and each.cards > len(each.gpus)]
+    rich = [each for each in others if each.gpus and each.fast_cards > len(each.gpus)]
     if not poor or socket.cards >= len(socket.gpus) or not rich:
         return
-    lonely = [nic for nic in rich[0].nics if not any(_near(topology, gpu, nic) for gpu in topology.gpus)]
+    lonely = [nic for nic in rich[0].fast if not any(_near(topology, gpu, nic) for gpu in topology.gpus)]
     cards = {nic.id[:-2] for nic in lonely}
     subject = lonely[0] if len(cards) == 1 else poor[0] if len(poor) == 1 else _node_subject(socket)
     yield _finding(subject, topology, poor, socket, rich[0])
@@ -99,7 +106,9 @@ def _finding(subject: Subject, topology: Topology, gpus: tuple[Subject, ...], so
         )
         for gpu in gpus[:4]
     ]
-    counts = f"{socket}: {len(socket.gpus)} GPUs, {socket.cards} RDMA adapters; {rich}: {len(rich.gpus)}, {rich.cards}"
+    counts = (
+        f"{socket}: {len(socket.gpus)} GPUs, {socket.cards} RDMA adapters; {rich}: {len(rich.gpus)}, {rich.fast_cards}"
+    )
     return Finding(
         subject,
         confidence=Confidence.LIKELY,
@@ -108,8 +117,8 @@ def _finding(subject: Subject, topology: Topology, gpus: tuple[Subject, ...], so
         near=str(socket),
         near_nics=socket.cards,
         far=str(rich),
-        far_nics=rich.cards,
-        nics=[nic.id for nic in rich.nics],
+        far_nics=rich.fast_cards,
+        nics=[nic.id for nic in rich.fast],
     )
 
 
@@ -118,7 +127,7 @@ def _node_subject(socket: Socket) -> Subject:
     return Subject("numa_node", f"node{socket.nodes[0]}", str(socket), within)
 
 
-def _sockets(topology: Topology, numa: Numa) -> list[Socket]:
+def _sockets(topology: Topology, numa: Numa, fast: set[str]) -> list[Socket]:
     groups: list[list[int]] = []
     order = [node.number for node in numa.nodes]
     for node in numa.with_cpus:
@@ -130,6 +139,7 @@ def _sockets(topology: Topology, numa: Numa) -> list[Socket]:
             tuple(group),
             tuple(s for s in topology.gpus if topology.homes[s.id] in group),
             tuple(s for s in topology.nics if topology.homes[s.id] in group),
+            tuple(s for s in topology.nics if topology.homes[s.id] in group and s.id in fast),
         )
         for group in groups
     ]

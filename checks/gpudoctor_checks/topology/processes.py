@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from gpudoctor.check import check
+from gpudoctor.facts.host import Cpu
 from gpudoctor.facts.numa import Cpus, Numa
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.facts.process import ChildProcess, GpuProcess, Thread
@@ -41,7 +42,7 @@ class Away(msgspec.Struct, frozen=True):
 
 
 @check("NUMA_MISPLACED_PROCESS")
-def misplaced(process: GpuProcess, numa: Numa, inventory: Inventory) -> Iterator[Finding]:
+def misplaced(process: GpuProcess, numa: Numa, inventory: Inventory, cpu: Cpu | None = None) -> Iterator[Finding]:
     """Its threads or data loaders can only run, or most of its memory lies, in another package than its GPUs."""
     if len(numa.with_cpus) < 2 or process.name in NO_JOBS:
         return
@@ -58,7 +59,7 @@ def misplaced(process: GpuProcess, numa: Numa, inventory: Inventory) -> Iterator
             evidence=_evidence(process),
             where="; ".join(each.what for each in found),
             action=_action(process, around, threads, children),
-            **_values(process, around, move_threads=threads is not None),
+            **_values(process, around, _isolated(cpu), move_threads=threads is not None),
         )
         return
     for gap in map(process.reading, ("threads", "children", "memory_bytes_by_node")):
@@ -128,23 +129,32 @@ def _evidence(process: GpuProcess) -> Iterator[Evidence]:
         yield Evidence(process.source("memory_bytes_by_node"), shown)
 
 
-def _values(process: GpuProcess, around: Surroundings, move_threads: bool) -> dict[str, Any]:
+def _isolated(cpu: Cpu | None) -> Cpus:
+    """isolcpus= keeps them from the scheduler: threads sent there pile up on the first, beside who reserved it."""
+    none: Cpus = frozenset()
+    return none if cpu is None else cpu.get("isolated", none)
+
+
+def _values(process: GpuProcess, around: Surroundings, isolated: Cpus, move_threads: bool) -> dict[str, Any]:
     """What the sentences of the row need, its command lines among them."""
     cpuset: Cpus | None = process.get("cpuset")
     nodes: frozenset[int] = process.get("memory_nodes_allowed", frozenset())
     near = cpus_of(around.homes)
     if cpuset is not None and cpuset & around.near_cpus:
         near = near & cpuset or around.near_cpus & cpuset
+    near = near - isolated or around.near_cpus - isolated or near
     children = [child.pid for child in process.get("children", ()) if not child.cpus_allowed & around.near_cpus]
     moved = [process.pid, *children] if move_threads or not children else children
     nodes_near = cpu_list(node.number for node in around.homes)
     nodes_far = cpu_list(node.number for node in around.far)
+    bound = f"--physcpubind={cpu_list(near)}" if isolated & cpus_of(around.homes) else f"--cpunodebind={nodes_near}"
     return {
         "gpus": ", ".join(gpu.label for gpu in process.gpus),
         "command": process.get("command") or process.name,
         "cpus_now": cpu_list(cpu for thread in _threads(process) for cpu in thread.cpus_allowed),
         "cpus_near": cpu_list(near),
         "nodes_near": nodes_near,
+        "nodes_package": cpu_list(around.near_numbers),
         "nodes_far": nodes_far,
         "distance": SAME_PACKAGE,
         "cpuset": f"CPUs {'unknown' if cpuset is None else cpu_list(cpuset)}, memory of nodes {cpu_list(nodes)}",
@@ -155,7 +165,7 @@ def _values(process: GpuProcess, around: Surroundings, move_threads: bool) -> di
         "threads": process.get("thread_count"),
         "taskset": taskset(moved, near),
         "migratepages": f"migratepages {process.pid} {nodes_far} {nodes_near}",
-        "numactl": f"numactl --cpunodebind={nodes_near} --membind={nodes_near} COMMAND",
+        "numactl": f"numactl {bound} --localalloc COMMAND",
         "far_bytes": _far_and_whole(process.get("memory_bytes_by_node", {}), around)[0],
         "pinned_far_bytes": _far_and_whole(process.get("pinned_bytes_by_node", {}), around)[0],
     }
@@ -169,7 +179,7 @@ def taskset(pids: Sequence[int], cpus: Cpus) -> str:
 
 
 @check("CPU_OVERSUBSCRIBED")
-def oversubscribed(processes: tuple[GpuProcess, ...], numa: Numa) -> Iterator[Finding]:
+def oversubscribed(processes: tuple[GpuProcess, ...], numa: Numa, cpu: Cpu | None = None) -> Iterator[Finding]:
     """The first threads, which feed the GPUs, are pinned to fewer CPUs than there are GPUs to feed."""
     online = cpus_of(numa.nodes)
     groups: dict[Cpus, list[GpuProcess]] = defaultdict(list)
@@ -183,16 +193,17 @@ def oversubscribed(processes: tuple[GpuProcess, ...], numa: Numa) -> Iterator[Fi
     for cpus, own in groups.items():
         gpus = dict.fromkeys(gpu.id for process in own for gpu in process.gpus)
         if cpus < online and len(gpus) > len(cpus):
-            yield _crowd(own, cpus, online, len(gpus))
+            yield _crowd(own, cpus, online, _isolated(cpu), len(gpus))
     if gaps:
         raise gaps[0]
 
 
-def _crowd(own: Sequence[GpuProcess], cpus: Cpus, online: Cpus, gpus: int) -> Finding:
+def _crowd(own: Sequence[GpuProcess], cpus: Cpus, online: Cpus, isolated: Cpus, gpus: int) -> Finding:
     pids = [process.pid for process in own]
     within = dict.fromkeys(id for process in own for id in (process.subject.id, *process.subject.within))
     shown = f"{len(own)} GPU process{'es' if len(own) > 1 else ''}"
-    left: Cpus = online.intersection(*(process.get("cpuset", online) for process in own))
+    granted: Cpus = online.intersection(*(process.get("cpuset", online) for process in own))
+    left = granted - isolated
     return Finding(
         Subject("process", f"cpus {cpu_list(cpus)}", shown, tuple(within)),
         evidence=[Evidence(each.source("cpus_allowed"), f"Cpus_allowed_list {cpu_list(cpus)}") for each in own[:8]],
@@ -201,7 +212,8 @@ def _crowd(own: Sequence[GpuProcess], cpus: Cpus, online: Cpus, gpus: int) -> Fi
         cpu_count=f"{len(cpus)} CPU{'s' if len(cpus) != 1 else ''}",
         pids=", ".join(map(str, pids)),
         taskset=taskset(pids, left),
-        action="move" if len(left) > len(cpus) else "cpuset",
+        isolated=cpu_list(isolated),
+        action="move" if len(left) > len(cpus) else "isolated" if len(granted) > len(cpus) else "cpuset",
     )
 
 
