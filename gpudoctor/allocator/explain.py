@@ -74,12 +74,11 @@ def explain(
     segments, held = states[places[at]]
     program = Program(snapshot.stacks)
     requests = requests_of(device, snapshot.pools)
+    replays = bool(len(trace)) and requests.allocations > 0
     wanted = trace.sizes[failures[-1]] if failures else 0
     is_capped = bool(failures) and trace.addresses[failures[-1]] >= _segment(snapshot.settings, wanted)
     room = requests.room if is_capped or not failures else _narrowed(requests.room, history, failures[-1])
-    trusted = (
-        _fidelity(device, requests, snapshot.settings, _of_room(room, is_capped)) if requests.allocations else None
-    )
+    trusted = _fidelity(device, requests, snapshot.settings, _of_room(room, is_capped)) if replays else None
     outside, is_least = _outside(history, failures, total)
     made = Explanation(
         source=basename(source),
@@ -116,13 +115,14 @@ def explain(
         cap=cap,
         packages=program.packages(),
     )
-    if not requests.allocations:
+    if not replays:
         return made
-    if not texts:
+    if not texts or "all" in what_if:
         limited = cap is not None or is_capped
-        parsed = [
+        parsed += [
             (text, parse_settings(text))
             for text in candidates(snapshot.torch_era, limited=limited, everything="all" in what_if)
+            if text not in texts
         ]
     return _with_what_if(made, requests, parsed, stop, progress, asked=bool(texts))
 

@@ -74,6 +74,7 @@ def requests_of(device: Device, pools: list[PoolId]) -> Requests:
     private = _PrivatePools(device)
     trace = device.trace
     seen: set[PoolId] = {DEFAULT_POOL}
+    let_go: set[int] = set()
     count = len(numbers)
     actions, addresses, sizes, streams = trace.actions, trace.addresses, trace.sizes, trace.streams
     for place, action in enumerate(actions):
@@ -92,11 +93,12 @@ def requests_of(device: Device, pools: list[PoolId]) -> Requests:
                 continue
             if stream[-1][:2] == (LET_GO, number):
                 stream[-1] = (FREE, number, 0, 0, DEFAULT_POOL)
-            else:
-                stream.append((FREED, number, 0, 0, DEFAULT_POOL))
+            else:  # one that was let go before the first event is simply free now
+                stream.append((FREED if number in let_go else FREE, number, 0, 0, DEFAULT_POOL))
         elif action == Action.FREE_REQUESTED:
             number = numbers.get(addresses[place])
             if number is not None:
+                let_go.add(number)
                 stream.append((LET_GO, number, 0, 0, DEFAULT_POOL))
         elif action == Action.OOM:
             stream.append((FAILED, count, sizes[place], streams[place], DEFAULT_POOL))

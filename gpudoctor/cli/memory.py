@@ -112,7 +112,7 @@ def chosen(snapshot: Snapshot, wanted: int | None) -> Device:
     if not devices:
         raise Refusal("the snapshot holds no device: neither segments nor events")
     if wanted is None:
-        return max(devices, key=lambda d: (any(d.trace.places(Action.OOM)), len(d.trace), d.reserved, -d.index))
+        return max(devices, key=lambda d: (Action.OOM in d.trace.actions, len(d.trace), d.reserved, -d.index))
     for device in devices:
         if device.index == wanted:
             return device

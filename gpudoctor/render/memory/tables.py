@@ -127,7 +127,7 @@ def what_if(explanation: Explanation, screen: Screen, *, rows: int, verbosity: i
     longest = min(max(len(what.settings) for what in shown), max(20, screen.width - 46))
     yield from titled("The same requests under other settings", limit_words(explanation), screen)
     if screen.width >= NARROW:
-        yield Text(f"{'':<{longest + 16}}{'reserved peak':>17}{'driver calls':>14}", "label")
+        yield Text(f"{'':<{longest + 16}}{'reserved peak':>17}{'driver calls':>13}", "label")
     for what in shown:
         yield from _tried(what, screen, longest, what is best)
     yield from _more(len(tried) - len(shown), "setting", screen)
@@ -139,9 +139,9 @@ def what_if(explanation: Explanation, screen: Screen, *, rows: int, verbosity: i
 def _foremost(tried: Sequence[WhatIf], best: WhatIf | None) -> list[WhatIf]:
     """The best, what no settings would have done, and then what fits most surely and cheaply."""
 
-    def order(what: WhatIf) -> tuple[bool, bool, bool, bool, tuple[int, int, int]]:
+    def order(what: WhatIf) -> tuple[int, ...]:
         outcome = what.outcome
-        return what is not best, what.parsed != Settings(), not outcome.fits, not outcome.certain, price(what)
+        return what is not best, what.parsed != Settings(), not outcome.fits, not outcome.certain, *price(what)
 
     return sorted(tried, key=order)[:SETTINGS_SHOWN]
 
@@ -161,6 +161,6 @@ def _tried(what: WhatIf, screen: Screen, longest: int, best: bool) -> Iterator[T
         yield from screen.hanging(Text.assemble(mark, name, "  ", word), f"  {peak}, {calls} calls", screen.width - 1)
     else:
         padding = " " * (longest - name.cell_len + 1)
-        yield Text.assemble(mark, name, padding, word, f"{peak:>{27 - word.cell_len}}{calls:>14}")
+        yield Text.assemble(mark, name, padding, word, f"{peak:>{27 - word.cell_len}}{calls:>13}")
     if said.why:
         yield from (Text.assemble(" " * 7, line) for line in screen.wrapped(said.why, screen.width - 9, "note"))
