@@ -6,6 +6,7 @@ A case is a folder under tests/cases with a case.yaml:
     node: h200x1.node          # under tests/nodes; without it, a machine that answers nothing
     uid: 1000                  # who scans, in place of the recording's user
     sample: 2                  # seconds between two readings; "PATH #1" below is a second one; other counters rest
+    snapshot: too_much         # a memory snapshot in place of a node: a function of made_snapshots.py
     log: dmesg.txt             # this case's kernel log, in any form, in place of the node's
     files: {PATH: text, ...}   # surfaces that answer otherwise; null: absent
     dirs: {PATH: [names], ...}
@@ -35,7 +36,7 @@ from gpudoctor.catalog import Catalog
 from gpudoctor.collect.collector import collect
 from gpudoctor.diagnosis import Diagnosis, diagnose
 from gpudoctor.examine import Examination, examine
-from gpudoctor.facts.fact import Facts
+from gpudoctor.facts.fact import Fact, Facts
 from gpudoctor.finding import Severity
 from gpudoctor.node import archive
 from gpudoctor.node.recorded import RecordedNode
@@ -108,14 +109,27 @@ def machine(folder: Path, case: dict[str, Any]) -> RecordedNode:
 
 def facts_of(folder: Path, case: dict[str, Any]) -> Facts:
     wanted = {kind for check in Catalog.installed().checks() for kind in check.facts}
-    given = {}
+    given: dict[type[Fact], Any] = {}
     if "log" in case:
         from gpudoctor.facts.kernel_log import KernelLog
         from gpudoctor.parse.kernel_log import parse_kernel_log
 
         text = (folder / case["log"]).read_bytes()
         given[KernelLog] = parse_kernel_log(text, source=case["log"])
+    if "snapshot" in case:
+        from gpudoctor.facts.allocator import AllocatorSnapshot
+
+        given[AllocatorSnapshot] = (fact_of_snapshot(case["snapshot"]),)
     return collect(machine(folder, case), wanted, seconds=30, given=given)
+
+
+def fact_of_snapshot(name: str) -> Fact:
+    import made_snapshots
+
+    from gpudoctor.allocator.explain import explain, fact_of
+
+    snapshot = getattr(made_snapshots, name)()
+    return fact_of(explain(snapshot, snapshot.devices[0], source=f"{name}.pickle"))
 
 
 def verdict_of(folder: Path) -> Verdict:

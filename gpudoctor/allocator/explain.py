@@ -77,7 +77,9 @@ def explain(
     replays = bool(len(trace)) and requests.allocations > 0
     wanted = trace.sizes[failures[-1]] if failures else 0
     is_capped = bool(failures) and trace.addresses[failures[-1]] >= _segment(snapshot.settings, wanted)
-    room = requests.room if is_capped or not failures else _narrowed(requests.room, history, failures[-1])
+    refusal = failures[-1] if failures and not is_capped else None
+    there = None if refusal is None else _reserved(history, refusal) + trace.addresses[refusal]
+    room = _narrowed(requests.room, there)
     trusted = _fidelity(device, requests, snapshot.settings, _of_room(room, is_capped)) if replays else None
     outside, is_least = _outside(history, failures, total)
     made = Explanation(
@@ -101,6 +103,7 @@ def explain(
         outside=outside,
         device_free=trace.addresses[failures[-1]] if failures else None,
         room=room,
+        room_at_failure=there,
         live_peak=requests.peaks[0] or sum(block.requested for block in held),
         fidelity=trusted,
         what_if=(),
@@ -223,10 +226,9 @@ def _of_room(room: tuple[int, int] | None, is_capped: bool) -> tuple[Limit, ...]
     return tuple(Limit(fraction=size) if is_capped else Limit(capacity=size) for size in sorted(set(room)))
 
 
-def _narrowed(room: tuple[int, int] | None, history: History, failure: int) -> tuple[int, int] | None:
-    """What the device itself refused: it had what was reserved and what was free, unless others took some since."""
-    there = _reserved(history, failure) + history.trace.addresses[failure]
-    return (there, there) if room is not None and room[0] <= there <= room[1] else room
+def _narrowed(room: tuple[int, int] | None, there: int | None) -> tuple[int, int] | None:
+    """What the device had at the failure, unless others took some since it gave more."""
+    return room if room is None or there is None or not room[0] <= there <= room[1] else (there, there)
 
 
 def _fidelity(device: Device, requests: Requests, settings: Settings, limits: Sequence[Limit]) -> Fidelity:
@@ -343,7 +345,8 @@ def fact_of(explanation: Explanation) -> AllocatorSnapshot:
     size_unknown = Unread(Gap.ABSENT, "device_traces oom", "tells what is free on the GPU, not how large it is")
     no_limit = Unread(Gap.ABSENT, "device_traces", "no refusal is recorded, so the limit is not known")
     outside = explanation.outside
-    room = explanation.room if explanation.cap is None else (explanation.cap, explanation.cap)
+    exact = explanation.cap or explanation.room_at_failure
+    room = explanation.room if exact is None else (exact, exact)
     return AllocatorSnapshot(
         subject=subject_of(explanation),
         settings=explanation.settings_text,

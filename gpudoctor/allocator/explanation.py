@@ -122,6 +122,7 @@ class Explanation(msgspec.Struct, frozen=True):
     )
     truncated: bool = False  # the trace begins when blocks were there already
     private_free: int = 0  # free bytes in private pools at the moment that matters
+    room_at_failure: int | None = None  # reserved and free on the device, where the device refused
     cap: int | None = None  # as given
     packages: tuple[str, ...] = ()  # installed packages, apart from PyTorch, whose frames are in the stacks
     recorded: WhatIf | None = None  # the recorded settings under the same limit as the others

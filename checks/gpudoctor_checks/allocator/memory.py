@@ -42,7 +42,7 @@ def fragmented(snapshot: AllocatorSnapshot) -> Iterator[Finding]:
         caution=_caution(snapshot, chosen),
         peak=_size(chosen.reserved_peak_bytes),
         room=_room(snapshot),
-        spare=_size(max(0, snapshot.room_bytes[0] - chosen.reserved_peak_bytes)),
+        spare=_spare(snapshot.room_bytes[0] - chosen.reserved_peak_bytes),
         price=_price(chosen, was),
         how_sure=_how_sure(snapshot, sure),
     )
@@ -65,7 +65,8 @@ def genuine(snapshot: AllocatorSnapshot) -> Iterator[Finding]:
         **_figures(snapshot),
         action="exceeds" if short > 0 else "no_settings",
         room=_room(snapshot),
-        shortfall=_size(short) if short > 0 else _size(_tightest(snapshot)),
+        shortfall=_shortfall(snapshot),
+        spare=_size(max(0, -short)),
         verdict=_arithmetic(snapshot, short),
     )
 
@@ -207,18 +208,21 @@ def _require_trust(snapshot: AllocatorSnapshot) -> None:
         raise Unread(Gap.MALFORMED, "replay", f"does not repeat the record, so that nothing follows from it: {reasons}")
 
 
-def _tightest(snapshot: AllocatorSnapshot) -> int:
-    return max(0, _most(snapshot) - snapshot.live_peak_bytes)
+def _shortfall(snapshot: AllocatorSnapshot) -> str:
+    low, high = snapshot.room_bytes
+    return _size(snapshot.live_peak_bytes - high) if low == high else f"up to {_size(snapshot.live_peak_bytes - low)}"
+
+
+def _spare(count: int) -> str:
+    return f"{_size(count)} below the limit" if count > 0 else "with nothing to spare"
 
 
 def _arithmetic(snapshot: AllocatorSnapshot, short: int) -> str:
     live, room = _size(snapshot.live_peak_bytes), _room(snapshot)
+    said = f"With the failed request {live} had to be there at once, and {room} could be had"
     if short > 0:
-        return f"With the failed request {live} had to be there at once; {room} could be had: {_size(short)} too little"
-    return (
-        f"With the failed request {live} had to be there at once, and {room} could be had; no settings that were tried "
-        "place it without gaps that are larger than what is left"
-    )
+        return f"{said}: {_shortfall(snapshot)} too little"
+    return f"{said}; no settings that were tried place it without gaps that are larger than what is left"
 
 
 def _figures(snapshot: AllocatorSnapshot) -> dict[str, Any]:
@@ -274,18 +278,22 @@ def _how_sure(snapshot: AllocatorSnapshot, sure: bool) -> str:
 
 
 def _room(snapshot: AllocatorSnapshot) -> str:
-    low, high = snapshot.room_bytes
-    shown = _size(low), _size(high)
-    return shown[0] if shown[0] == shown[1] else f"{shown[0]} to {shown[1]}"
+    return _range(snapshot.room_bytes)
+
+
+def _range(sizes: tuple[int, ...]) -> str:
+    return " to ".join(dict.fromkeys(_size(size) for size in sizes))
 
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
-        return " to ".join(_size(each) for each in value)
+        return _range(value)
     return _size(value) if isinstance(value, int) else "unread"
 
 
 def _size(count: int) -> str:
     if count >= GIB:
         return f"{count / GIB:.2f} GiB"
-    return f"{count / MIB:.1f} MiB" if count >= MIB else f"{count / 1024:.1f} KiB"
+    if count >= MIB:
+        return f"{count / MIB:.1f} MiB"
+    return f"{count / 1024:.1f} KiB" if count >= 1024 else f"{count} B" if count else "nothing"
