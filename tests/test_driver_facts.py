@@ -82,6 +82,7 @@ def test_a_device_off_the_bus_reads_as_all_ones() -> None:
     [
         ("/proc/sys/kernel/osrelease", b"5.15.167.4-microsoft-standard-WSL2\n", "wsl2"),
         ("/sys/class/dmi/id/sys_vendor", b"QEMU\n", "vm"),
+        ("/sys/class/dmi/id/sys_vendor", b"Amazon EC2\n", "vm"),
         ("/sys/devices/system/clocksource/clocksource0/available_clocksource", b"kvm-clock tsc acpi_pm\n", "vm"),
         ("/proc/cpuinfo", b"flags\t\t: fpu vme hypervisor lahf_lm\n", "vm"),
         ("/proc/cpuinfo", b"flags\t\t: fpu vme lahf_lm\n", None),

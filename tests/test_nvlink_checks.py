@@ -7,7 +7,7 @@ from itertools import combinations
 
 import pytest
 from casebook import load_node
-from gpudoctor_checks.topology.fabric import down, slow
+from gpudoctor_checks.topology.fabric import down, errors, slow
 from gpudoctor_checks.topology.pairs import unlinked
 
 from gpudoctor.collect.collector import collect
@@ -16,6 +16,7 @@ from gpudoctor.facts.machine import Machine
 from gpudoctor.facts.nvlink import GpuNvLinks, NvLink
 from gpudoctor.facts.pci import gpu_subject
 from gpudoctor.facts.peers import GpuPeers, PeerAccess
+from gpudoctor.facts.sampling import Counted
 from gpudoctor.facts.topology import Topology, Way
 from gpudoctor.finding import Finding, Severity
 from gpudoctor.unread import Gap, Unread
@@ -64,7 +65,8 @@ class Board:
             GpuNvLinks(s, self._links(peers[i], each, speed), NOWHERE, NOWHERE, NOWHERE, False)  # type: ignore[arg-type]
             for i, s in enumerate(subjects)
         )
-        self.topology = Topology(tuple(subjects), (), ways, ways, dict.fromkeys((s.id for s in subjects), 0))
+        homes = dict.fromkeys((s.id for s in subjects), 0)
+        self.topology = Topology(tuple(subjects), (), ways, ways, homes, frozenset())
         self.peers = GpuPeers(tuple(PeerAccess(a, b, "ok") for a, b in combinations(subjects, 2)))
         self.machine = Machine("linux", "host", "6.8", None, False, 0, 0.0, 0.0)
 
@@ -173,3 +175,23 @@ def test_counters_are_read_of_a_gpu_with_a_link_down_alone() -> None:
     gap = held[0].reading("recoveries")
     assert isinstance(gap, Unread)
     assert "--sample" in gap.remedy
+
+
+def fifth(**counted: Counted | Unread) -> GpuNvLinks:
+    """NVLink 5 counts recoveries, and neither replays nor CRC errors of flits."""
+    lacking = {name: Unread(Gap.UNSUPPORTED, "NVML", "Not Supported") for name in ("replays", "flit_crc_errors")}
+    board = Board("NVIDIA B200", 2, 18, {(0, 1): 18}, speed=53125)
+    return board.links[0].with_fields(**{**lacking, **counted})
+
+
+def test_nvlink_5_counts_recoveries_alone() -> None:
+    (found,) = errors((fifth(recoveries=Counted(1, 1.0, "sample")),))
+    assert found.severity is Severity.ERROR
+    assert (found.values["recoveries"], found.values["replays"]) == ("1 in 1 s", "not counted")
+    assert list(errors((fifth(recoveries=Counted(0, 1.0, "sample")),))) == []
+
+
+def test_nvlink_errors_that_nobody_counted_are_no_good_news() -> None:
+    for gap in (Gap.UNSUPPORTED, Gap.TIMED_OUT):
+        with pytest.raises(Unread):
+            list(errors((fifth(recoveries=Unread(gap, "NVML", "silent")),)))

@@ -19,5 +19,7 @@ def allowed_per_minute(speed_gts: float, width: int) -> int:
 
 def exceeds(counted: Counted, per_minute: float) -> bool:
     """More than that rate explains; of few counts, by more than chance does."""
+    if counted.seconds <= 0:  # the clock was set back behind the start
+        return False
     expected = per_minute * counted.seconds / 60
     return counted.count >= max(LEAST, expected + 3 * math.sqrt(expected))

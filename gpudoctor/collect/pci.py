@@ -73,8 +73,9 @@ def _slot(node: Node, bus_id: str) -> _Slot:
     path = target if isinstance(target, Unread) else bus_ids_on_path(target)[:-1]
     root = target if isinstance(target, Unread) else _host_bridge(bus_id, target)
     text = attribute(node, f"{DEVICES}/{bus_id}/uevent")
-    if isinstance(text, str) and "PCI_ID=" in text:
-        said = {name: value for name, _, value in (line.partition("=") for line in text.splitlines())}
+    lines = text.splitlines() if isinstance(text, str) else []
+    said = {name: value for name, _, value in (line.partition("=") for line in lines)}
+    if "PCI_ID" in said:
         vendor, _, device = said["PCI_ID"].partition(":")
         where = f"{DEVICES}/{bus_id}/uevent"
         return _Slot(

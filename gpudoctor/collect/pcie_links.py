@@ -15,8 +15,8 @@ from gpudoctor.unread import Gap, Reading, Unread, hold, known
 
 ENDS: dict[str, LowerEnd] = {"gpu": "gpu", "nic": "nic", "nvme": "nvme", "nvswitch": "nvswitch"}
 ALL_ONES_WIDTH = 63
-MOST_LANES = 32
-MOST_GTS = 1024.0
+WIDTHS = (1, 2, 4, 8, 12, 16, 32)
+SPEEDS = (2.5, 5.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 UNKNOWN_WIDTHS = (0, 255)  # of what sits in the root complex, of a virtual function, of an empty port
 
 
@@ -89,7 +89,7 @@ def _has_no_link(width: Reading[int]) -> bool:
 
 def _width(node: Node, path: str) -> Reading[int]:
     lanes = number(node, path)
-    if isinstance(lanes, Unread) or 0 < lanes <= MOST_LANES or lanes in (ALL_ONES_WIDTH, *UNKNOWN_WIDTHS):
+    if isinstance(lanes, Unread) or lanes in (*WIDTHS, ALL_ONES_WIDTH, *UNKNOWN_WIDTHS):
         return lanes
     return Unread(Gap.MALFORMED, path, f"holds {lanes}, which is no width of a link")
 
@@ -103,4 +103,4 @@ def _speed(node: Node, path: str) -> Reading[float]:
         speed = float(text.split(" ")[0])
     except ValueError:
         speed = 0.0
-    return speed if 0 < speed < MOST_GTS else Unread(Gap.MALFORMED, path, f"holds {text[:40]!r}, which is no speed")
+    return speed if speed in SPEEDS else Unread(Gap.MALFORMED, path, f"holds {text[:40]!r}, which is no speed")

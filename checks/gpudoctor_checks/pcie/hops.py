@@ -8,7 +8,7 @@ from typing import Any
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_clocks import GpuClocks
 from gpudoctor.facts.nvlink import GpuNvLinks
-from gpudoctor.facts.pci import AMD, Inventory, PciDevice
+from gpudoctor.facts.pci import AMD, NVIDIA, Inventory, PciDevice
 from gpudoctor.facts.pcie import PcieLink
 from gpudoctor.knowledge import table
 
@@ -54,9 +54,12 @@ def is_radeon(link: PcieLink, inventory: Inventory) -> bool:
     )
 
 
-def beside_c2c(nvlinks: GpuNvLinks | None) -> bool:
-    """Grace and its GPU talk over NVLink-C2C; what PCIe there is beside it may be narrow."""
-    return nvlinks is not None and bool(nvlinks.get("c2c", False))
+def beside_c2c(bus_id: str, inventory: Inventory, nvlinks: GpuNvLinks | None) -> bool:
+    """A GPU with a CPU of its own talks to it over NVLink-C2C; what PCIe there is beside it may be narrow."""
+    device: PciDevice | None = inventory.get("devices", {}).get(bus_id)
+    ids = table("gpudoctor_checks", "device_ids")["beside_cpu"]
+    of_module = device is not None and device.get("vendor_id") == NVIDIA and device.get("device_id") in ids
+    return of_module or (nvlinks is not None and bool(nvlinks.get("c2c", False)))
 
 
 def upper_end(link: PcieLink) -> str:

@@ -107,8 +107,8 @@ def iommu_translates(
     named: tuple[Gpu, ...] | None,
 ) -> Iterator[Finding]:
     """The IOMMU stands between peers that talk over PCIe."""
-    own_cpu = {each.subject.id for each in nvlinks or () if beside_c2c(each)}
-    gpus = [gpu for gpu in _gpus(inventory) if gpu.bus_id not in own_cpu]
+    told = {each.subject.id: each for each in nvlinks or ()}
+    gpus = [gpu for gpu in _gpus(inventory) if not beside_c2c(gpu.bus_id, inventory, told.get(gpu.bus_id))]
     rdma = _rdma(nics, inventory)
     if not gpus or len(gpus) + len(rdma) < 2:
         return

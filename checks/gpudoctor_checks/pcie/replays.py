@@ -8,6 +8,7 @@ from gpudoctor.check import check
 from gpudoctor.facts.pcie import GpuPcie
 from gpudoctor.finding import Confidence, Finding
 from gpudoctor.knowledge import table
+from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.bit_errors import allowed_per_minute, exceeds
 from gpudoctor_checks.pcie.hops import rounded
 
@@ -17,6 +18,8 @@ def replays(pcie: GpuPcie) -> Iterator[Finding]:
     """More replays a minute than a link within the specification's error rate has."""
     if pcie.lacks("replays"):
         return
+    if pcie.width <= 0:
+        raise Unread(Gap.MALFORMED, pcie.source("width"), f"tells a width of {pcie.width}")
     allowed = allowed_per_minute(_speed(pcie.generation_possible), pcie.width)
     if exceeds(pcie.replays, allowed):
         yield Finding(

@@ -17,9 +17,15 @@ SMALL_WINDOW_SHIPPED = ("Kepler", "Maxwell", "Pascal", "Turing")  # a Tesla T4 o
 
 
 @check("BAR1_SMALL")
-def bar1_small(gpu: Gpu, pcie: GpuPcie, settings: GpuSettings, nvlinks: GpuNvLinks | None) -> Iterator[Finding]:
+def bar1_small(
+    gpu: Gpu, pcie: GpuPcie, settings: GpuSettings, inventory: Inventory, nvlinks: GpuNvLinks | None
+) -> Iterator[Finding]:
     """Only a part of the GPU's memory can be reached over PCIe."""
-    if pcie.lacks("bar1_bytes") or settings.get("virtualization") == "vgpu" or beside_c2c(nvlinks):
+    if (
+        pcie.lacks("bar1_bytes")
+        or settings.get("virtualization") == "vgpu"
+        or beside_c2c(gpu.bus_id, inventory, nvlinks)
+    ):
         return
     if pcie.bar1_bytes >= gpu.memory_total_bytes / 2:
         return

@@ -21,7 +21,11 @@ def slot_limited(
     nvlinks: GpuNvLinks | None,
 ) -> Iterator[Finding]:
     """The port above can do fewer lanes or less speed than the device."""
-    if link.lower in ("nvme", "nvswitch") or inside_card(link, inventory) or beside_c2c(nvlinks):
+    if (
+        link.lower in ("nvme", "nvswitch")
+        or inside_card(link, inventory)
+        or beside_c2c(link.bus_id, inventory, nvlinks)
+    ):
         return
     width, speed = min(link.width_max, link.upper_width_max), min(link.speed_max_gts, link.upper_speed_max_gts)
     if width == link.width_max and speed == link.speed_max_gts:
@@ -30,11 +34,12 @@ def slot_limited(
     better = [each for each in alike if _offers(each) > width * speed]
     if not better and link.lower != "gpu" and not _edge_of_card(link, inventory):
         return  # a NIC or a switch on a port of its board's design
+    most = len(better) * 2 > len(alike)  # of a rig with one full slot, the others are as its board and risers are
     best = max(better, key=_offers, default=None)
     nvml = pcie.seen("generation_possible", "generation_gpu_max", "width_possible") if pcie else ()
     yield Finding(
         link.subject,
-        severity=Severity.WARNING if better else Severity.INFO,
+        severity=Severity.WARNING if most else Severity.INFO,
         evidence=(*link.seen("width_max", "speed_max_gts", "upper_width_max", "upper_speed_max_gts"), *nvml),
         upper=upper_end(link),
         offered=_said(link.upper_width_max, link.upper_speed_max_gts),
@@ -48,7 +53,7 @@ def slot_limited(
         behind=behind(link, inventory),
         gb_per_s=gb_per_s(speed, width),
         gb_per_s_possible=gb_per_s(link.speed_max_gts, link.width_max),
-        action="move" if better else "know",
+        action="move" if most else "know",
     )
 
 

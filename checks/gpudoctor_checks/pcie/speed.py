@@ -36,7 +36,11 @@ def speed_degraded(
     nvlinks: GpuNvLinks | None,
 ) -> Iterator[Finding]:
     """Slower than both ends can, while a GPU behind it works or while its siblings run faster."""
-    if link.lower in ("nvme", "nvswitch") or inside_card(link, inventory) or beside_c2c(nvlinks):
+    if (
+        link.lower in ("nvme", "nvswitch")
+        or inside_card(link, inventory)
+        or beside_c2c(link.bus_id, inventory, nvlinks)
+    ):
         return
     if link.speed_gts >= link.speed_max_gts:
         return

@@ -52,7 +52,7 @@ def width_degraded(
     nvlinks: GpuNvLinks | None,
 ) -> Iterator[Finding]:
     """The link has fewer lanes than both its ends can drive, or than its siblings have."""
-    if inside_card(link, inventory) or beside_c2c(nvlinks):
+    if inside_card(link, inventory) or beside_c2c(link.bus_id, inventory, nvlinks):
         return
     alike = siblings(link, links, inventory)
     narrow = _against_its_ends(link, alike, links) if link.width < link.width_max else _against_others(link, alike)

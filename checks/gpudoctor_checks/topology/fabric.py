@@ -62,7 +62,8 @@ def _each_or_pair(short: list[GpuNvLinks], common: int, yardstick: str) -> Itera
         yield _finding(pair_subject(one.subject, other.subject), short, common, yardstick, Confidence.CERTAIN)
         return
     for each in short:
-        yield _finding(each.subject, [each], common, yardstick, Confidence.CERTAIN)
+        sure = len(each.links) >= common  # else the driver says of some links neither up nor down
+        yield _finding(each.subject, [each], common, yardstick, Confidence.CERTAIN if sure else Confidence.LIKELY)
 
 
 def _finding(
@@ -85,7 +86,7 @@ def _finding(
         evidence=[
             *evidence,
             *errors,
-            Evidence("siblings" if confidence is Confidence.CERTAIN else "gpus.yaml", yardstick),
+            Evidence("gpus.yaml" if subject is NODE else "siblings", yardstick),
         ],
         which=_lost(subject, whose, expected),
         up=min(len(each.up) for each in whose),

@@ -54,7 +54,10 @@ def _home(gpu: Subject, numa: Numa, inventory: Inventory) -> NumaNode:
     node = numa.node(number)
     if node is None:
         raise Unread(Gap.MALFORMED, where, f"is {number}, which is no node of this machine")
-    return min(_by_distance(node, numa), key=lambda placed: placed[0])[1]
+    near = _by_distance(node, numa)
+    if not near:
+        raise Unread(Gap.MALFORMED, f"/sys/devices/system/node/node{number}/distance", "names no node with CPUs")
+    return min(near, key=lambda placed: placed[0])[1]
 
 
 def _of_package(home: NumaNode, numa: Numa) -> list[NumaNode]:
