@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_memory import NAMES, judged
 from test_cli_command import COMMAND, refused
+from test_cli_terminal import on_a_terminal
 
 from gpudoctor.cli import memory, run
 from gpudoctor.cli.refusal import Refusal
@@ -274,6 +275,24 @@ def test_piped_output_has_no_progress_and_terminal_pages_fit(snapshot: str) -> N
     assert done.returncode in (0, 1)
     assert done.stderr == ""
     assert max(map(len, done.stdout.split("\n"))) <= 100
+
+
+PROGRESS = """
+import time
+from gpudoctor.cli.spinner import working
+said = ["reading 1 %"]
+with working(lambda: said[0]):
+    time.sleep(0.8)
+    said[0] = "reading\x1b[2J 97 %"
+    time.sleep(0.4)
+"""
+
+
+def test_progress_on_a_terminal_says_how_far_it_is() -> None:
+    seen = on_a_terminal([sys.executable, "-c", PROGRESS])
+    assert "reading 1 %" in seen
+    assert "reading\\x1b[2J 97 %" in seen
+    assert seen.endswith("\r\x1b[K")
 
 
 def test_forms_that_are_not_asked_for_are_not_loaded(snapshot: str) -> None:

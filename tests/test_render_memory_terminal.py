@@ -103,6 +103,9 @@ def test_the_variable_is_the_one_that_this_torch_reads() -> None:
     for era in ("", "1.13", "2.1 to 2.4", "2.8 or 2.9"):
         assert export_line(explanation(torch_era=era), what).startswith("export PYTORCH_CUDA_ALLOC_CONF=")
     assert export_line(explanation(), tried("default", sample_memory.run())) == "unset PYTORCH_ALLOC_CONF"
+    pinned = explanation(settings_text="pinned_use_cuda_host_register:True,max_split_size_mb:64")
+    line = export_line(pinned, tried("expandable_segments:True", sample_memory.run()))
+    assert line.endswith("=expandable_segments:True,pinned_use_cuda_host_register:True")
 
 
 def test_uncertain_settings_say_why_and_are_not_told_as_fitting() -> None:

@@ -11,6 +11,7 @@ from gpudoctor.allocator.explanation import Explanation, Growth, Holder, Pin, Po
 from gpudoctor.allocator.settings import Settings
 from gpudoctor.render.memory.bars import bar
 from gpudoctor.render.memory.words import (
+    Verdict,
     best_of,
     between,
     export_line,
@@ -128,8 +129,13 @@ def what_if(explanation: Explanation, screen: Screen, *, rows: int, verbosity: i
     yield from titled("The same requests under other settings", limit_words(explanation), screen)
     if screen.width >= NARROW:
         yield Text(f"{'':<{longest + 16}}{'reserved peak':>17}{'driver calls':>13}", "label")
+    before = ""
     for what in shown:
-        yield from _tried(what, screen, longest, what is best)
+        said = verdict(what)
+        yield from _tried(what, said, screen, longest, what is best)
+        if said.why and said.why != before:  # once for all that go the same way
+            yield from (Text.assemble(" " * 7, line) for line in screen.wrapped(said.why, screen.width - 9, "note"))
+        before = said.why
     yield from _more(len(tried) - len(shown), "setting", screen)
     if best is not None and explanation.failures:
         command = screen.text(export_line(explanation, best), "command")
@@ -146,8 +152,8 @@ def _foremost(tried: Sequence[WhatIf], best: WhatIf | None) -> list[WhatIf]:
     return sorted(tried, key=order)[:SETTINGS_SHOWN]
 
 
-def _tried(what: WhatIf, screen: Screen, longest: int, best: bool) -> Iterator[Text]:
-    said, run = verdict(what), what.outcome.run
+def _tried(what: WhatIf, said: Verdict, screen: Screen, longest: int, best: bool) -> Iterator[Text]:
+    run = what.outcome.run
     style = {"ok": "ok", "error": "error", "unknown": "unknown"}[said.glyph]
     mark = Text.assemble("   ", (f"{screen.glyphs.of(said.glyph)} ", style))
     name = screen.text(what.settings, "title" if best else "")
@@ -162,5 +168,3 @@ def _tried(what: WhatIf, screen: Screen, longest: int, best: bool) -> Iterator[T
     else:
         padding = " " * (longest - name.cell_len + 1)
         yield Text.assemble(mark, name, padding, word, f"{peak:>{27 - word.cell_len}}{calls:>13}")
-    if said.why:
-        yield from (Text.assemble(" " * 7, line) for line in screen.wrapped(said.why, screen.width - 9, "note"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from gpudoctor.allocator.candidates import cheapest, versions
+from gpudoctor.allocator.candidates import cheapest, kept_settings, versions
 from gpudoctor.allocator.explanation import Explanation, Moment, WhatIf
 from gpudoctor.allocator.fidelity import Fidelity
 from gpudoctor.allocator.settings import Settings
@@ -133,10 +133,11 @@ def best_of(explanation: Explanation) -> WhatIf | None:
 def export_line(explanation: Explanation, what: WhatIf) -> str:
     """For the shell that starts the program."""
     name = _variable(explanation.torch_era)
-    if what.parsed == Settings():
+    own = "" if what.parsed == Settings() else what.settings
+    text = ",".join(filter(None, (own, kept_settings(explanation.settings_text))))
+    if not text:
         return f"unset {name}"
-    settings = f"'{what.settings}'" if "[" in what.settings else what.settings
-    return f"export {name}={settings}"
+    return f"export {name}='{text}'" if "[" in text else f"export {name}={text}"
 
 
 def _variable(torch_era: str) -> str:
