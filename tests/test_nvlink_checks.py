@@ -65,7 +65,7 @@ class Board:
             GpuNvLinks(s, self._links(peers[i], each, speed), NOWHERE, NOWHERE, NOWHERE, False)  # type: ignore[arg-type]
             for i, s in enumerate(subjects)
         )
-        homes = dict.fromkeys((s.id for s in subjects), 0)
+        homes: dict[str, int | None] = dict.fromkeys((s.id for s in subjects), 0)
         self.topology = Topology(tuple(subjects), (), ways, ways, homes, frozenset())
         self.peers = GpuPeers(tuple(PeerAccess(a, b, "ok") for a, b in combinations(subjects, 2)))
         self.machine = Machine("linux", "host", "6.8", None, False, 0, 0.0, 0.0)
