@@ -6,10 +6,12 @@ https://chromedevtools.github.io/devtools-protocol/
 from __future__ import annotations
 
 import base64
+import fcntl
 import json
 import os
 import shutil
-import subprocess
+import signal
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,6 +33,17 @@ def path() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+def _started(line: list[str], commands: int, answers: int) -> int:
+    """The browser reads commands from descriptor 3 and answers on 4."""
+    high = [fcntl.fcntl(end, fcntl.F_DUPFD_CLOEXEC, 20) for end in (commands, answers)]
+    silent = [(os.POSIX_SPAWN_OPEN, stream, os.devnull, os.O_WRONLY, 0) for stream in (1, 2)]
+    actions = [*silent, *((os.POSIX_SPAWN_DUP2, end, 3 + place) for place, end in enumerate(high))]
+    pid = os.posix_spawn(line[0], line, os.environ, file_actions=actions)
+    for end in high:
+        os.close(end)
+    return pid
+
+
 class Chromium:
     """One page. What the console said, and what was asked of the network, is kept."""
 
@@ -39,11 +52,7 @@ class Chromium:
         assert binary is not None
         commands, self._commands = os.pipe()
         self._answers, answers = os.pipe()
-        # the browser reads descriptor 3 and writes 4; others of ours must not be in their place
-        line = [binary, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
-        shell = ["sh", "-c", f'exec "$@" 3<&{commands} 4>&{answers}', "sh", *line]
-        silent = subprocess.DEVNULL
-        self._process = subprocess.Popen(shell, pass_fds=(commands, answers), stdout=silent, stderr=silent)
+        self._pid = _started([binary, *FLAGS, f"--user-data-dir={profile}", "about:blank"], commands, answers)
         os.close(commands)
         os.close(answers)
         self._read = b""
@@ -66,11 +75,12 @@ class Chromium:
     ) -> None:
         os.close(self._commands)  # it ends when its pipe does
         os.close(self._answers)
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        for _ in range(100):
+            if os.waitpid(self._pid, os.WNOHANG)[0]:
+                return
+            time.sleep(0.1)
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
 
     def call(self, method: str, **parameters: Any) -> Any:
         self._number += 1

@@ -13,7 +13,7 @@ from gpudoctor.allocator.snapshot import Device, Snapshot
 from gpudoctor.render.memory.html_findings import verdict
 from gpudoctor.render.memory.html_sections import figures, text, trust
 from gpudoctor.render.memory.html_tables import tables
-from gpudoctor.render.memory.payload import Payload, payload
+from gpudoctor.render.memory.payload import MOST_STEPS, Payload, payload
 from gpudoctor.render.memory.words import settings_words, thousands
 from gpudoctor.render.story import counted
 
@@ -23,10 +23,15 @@ _GAP = re.compile(r"\{\{(\w+)\}\}")
 
 
 def html_page(
-    explanation: Explanation, snapshot: Snapshot, device: Device, findings: Sequence[Mapping[str, Any]] = ()
+    explanation: Explanation,
+    snapshot: Snapshot,
+    device: Device,
+    findings: Sequence[Mapping[str, Any]] = (),
+    *,
+    most_steps: int = MOST_STEPS,
 ) -> str:
-    """`findings`: as the JSON report has them."""
-    record = payload(explanation, snapshot, device)
+    """`findings`: as the JSON report has them. `most_steps`: of the block map."""
+    record = payload(explanation, snapshot, device, most=most_steps)
     return _filled(
         "page.html",
         title=text(f"{explanation.source}: GPU memory"),

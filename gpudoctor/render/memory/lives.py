@@ -96,7 +96,7 @@ def without_short_lives(lives: Lives, most: int, kept_at: Iterable[int]) -> tupl
         seen = bisect_right(moments, start) < bisect_right(moments, end)
         ages[block] = 1 << 62 if start < 0 or seen else end - start
     shortest = 1
-    while _steps_of(lives, ages, shortest) > most and shortest < 1 << 40:
+    while _steps_of(lives, ages, shortest) > most and shortest <= lives.places[-1]:
         shortest *= 2
     return _kept(lives, ages, shortest), shortest
 

@@ -47,15 +47,23 @@ class Payload(msgspec.Struct):
         return json.dumps({"texts": packed, "columns": self.columns})
 
 
-def payload(explanation: Explanation, snapshot: Snapshot, device: Device) -> Payload:
+def payload(
+    explanation: Explanation,
+    snapshot: Snapshot,
+    device: Device,
+    *,
+    most: int = MOST_STEPS,
+    most_bytes: int = MOST_BYTES,
+) -> Payload:
+    """At most so many steps and bytes; what goes first is said in `left_out_below`."""
     history = History(device, snapshot.settings, snapshot.pools)
     whole = lives_of(history)
     moments = [moment.place for moment in explanation.moments]
-    most, frames = MOST_STEPS, FRAMES_SHOWN
+    frames = FRAMES_SHOWN
     while True:
         lives, left_out_below = without_short_lives(whole, most, moments)
         made = _packed(explanation, snapshot, history, lives, left_out_below, frames)
-        if len(made.json()) <= MOST_BYTES or most < 1000:
+        if len(made.json()) <= most_bytes or most < 1000:
             return made
         most, frames = most // 2, max(4, frames // 2)
 
@@ -98,6 +106,7 @@ def _packed(
 
 def _texts(explanation: Explanation, lives: Lives, left_out_below: int) -> dict[str, Any]:
     line, matters = explanation.timeline, moment_of(explanation)
+    drawn = (line.places, line.times_us, line.requested, line.allocated, line.reserved) if left_out_below else ()
     return {
         "events": explanation.events,
         "steps": len(lives.kinds),
@@ -108,7 +117,7 @@ def _texts(explanation: Explanation, lives: Lives, left_out_below: int) -> dict[
         "room": explanation.room,
         "matters": None if matters is None else matters.place,
         "moments": [[moment.name, moment.place] for moment in explanation.moments],
-        "timeline": [line.places, line.times_us, line.requested, line.allocated, line.reserved],
+        "timeline": drawn,  # else the script counts it itself, event by event
         "waiting": lives.waiting,
     }
 

@@ -87,26 +87,28 @@ class Page {
     list.replaceChildren();
     for (let block = 0; block < rec.blocks; block++) {
       if (!rec.state[block]) continue;
-      const style = map.style(block, colour), stack = rec.stackOf(block);
-      const name = map.mode === "stack" ? (stack >= 0 && map.ranks[stack] >= 0 ? `${1e6 + map.ranks[stack]}${rec.texts.lines[stack]}` : "9other stacks") : String(1e6 + colour.steps.indexOf(style));
-      const entry = held.get(name) || { style, bytes: 0, blocks: 0 };
+      const style = map.style(block, colour), key = map.mode === "stack" ? rec.stackOf(block) : colour.steps.indexOf(style);
+      const name = map.mode === "stack" && (key < 0 || map.ranks[key] < 0) ? -1 : key;
+      const entry = held.get(name) || { name, style, bytes: 0, blocks: 0 };
       entry.bytes += rec.size[block];
       entry.blocks++;
       held.set(name, entry);
     }
-    for (const name of [...held.keys()].sort()) this.entry(list, held.get(name), name);
+    const order = map.mode === "stack" ? (a, b) => (a.name < 0) - (b.name < 0) || b.bytes - a.bytes : (a, b) => a.name - b.name;
+    for (const entry of [...held.values()].sort(order)) this.entry(list, entry);
     this.swatch(element("li", undefined, list), "free", "free, inside of segments");
     if (rec.state.includes(PENDING)) this.swatch(element("li", undefined, list), "waiting", "freed, waits for another stream");
     this.swatch(element("li", undefined, list), "line none", "not reserved now, but at another time");
   }
 
-  entry(list, { style, bytes, blocks }, name) {
+  entry(list, { name, style, bytes, blocks }) {
     const item = element("li", undefined, list), swatch = element("i", undefined, item, "swatch");
     swatch.style.background = style;
     element("b", sizeWords(bytes), item);
     const sizes = ["to 1 MiB", "to 10 MiB", "to 64 MiB", "to 256 MiB", "to 1 GiB", "over 1 GiB"];
     const ages = ["newest sixth of the time so far", "second", "third", "fourth", "fifth", "oldest sixth"];
-    const words = { size: () => sizes[+name - 1e6], age: () => ages[+name - 1e6], stack: () => name.replace(/^(1\d{6}|9)/, "") };
+    const others = this.rec.texts.lines.length ? "other stacks, or none" : "no stack was recorded";
+    const words = { size: () => sizes[name], age: () => ages[name], stack: () => (name < 0 ? others : this.rec.texts.lines[name]) };
     element("span", `${words[this.map.mode]()}, ${thousands(blocks)} ${blocks === 1 ? "block" : "blocks"}`, item);
   }
 
@@ -118,7 +120,7 @@ class Page {
   tell(part) {
     const box = byId("detail"), { rec } = this;
     box.replaceChildren();
-    if (!part) return void element("p", "Click a block, or focus the map and press ← →, to see its size, age and stack.", box, "dim");
+    if (!part) return void element("p", "Choose a block, or focus the map and press ← →, to see its size, age and stack.", box, "dim");
     const { range } = part, of = `of a segment of ${sizeWords(range.end - range.start)} (${kindWords(rec, range.kind)})`;
     const rows = element("dl", undefined, box), row = (name, words) => {
       element("dt", name, rows);

@@ -59,8 +59,8 @@ class Timeline {
     this.fill(pen, columns.allocated, colour.allocated);
     this.stroke(pen, columns.requested, colour.requested);
     this.stroke(pen, columns.reserved, colour.reservedEdge);
-    this.room(pen, colour);
     this.marks(pen, colour);
+    this.room(pen, colour);
     pen.restore();
   }
 
@@ -135,7 +135,12 @@ class Timeline {
     line(pen, this.left, y, this.left + this.wide, y);
     pen.setLineDash([]);
     pen.textAlign = "left";
-    pen.fillText(`room ${sizeWords(room[1])}`, this.left + 6, y - 5 > 10 ? y - 5 : y + 13);
+    pen.lineWidth = 3;
+    pen.strokeStyle = colour.card; // so that it reads on whatever lies below
+    const words = `room ${sizeWords(room[1])}`, below = y + 13;
+    pen.strokeText(words, this.left + 6, below);
+    pen.fillText(words, this.left + 6, below);
+    pen.lineWidth = 1;
   }
 
   marks(pen, colour) {
@@ -146,7 +151,9 @@ class Timeline {
       if (rec.kind[step] !== FAILED) continue;
       const x = this.x(this.ofStep(step));
       pen.strokeStyle = pen.fillStyle = colour.bad;
+      pen.globalAlpha = 0.5;
       line(pen, x, this.above, x, this.above + this.tall);
+      pen.globalAlpha = 1;
       if (x - written > 12) pen.fillText("✖", Math.min(Math.max(x, this.left + 6), this.left + this.wide - 6), 13);
       if (x - written > 12) written = x;
     }
