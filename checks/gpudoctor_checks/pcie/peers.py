@@ -134,6 +134,7 @@ def iommu_translates(
         pairs=len(pairs),
         nics=len(rdma),
         peers=_said(len(pairs), len(rdma)),
+        action="pairs" if pairs else "adapters",
     )
 
 
