@@ -116,6 +116,14 @@ def test_uncertain_settings_say_why_and_are_not_told_as_fitting() -> None:
     assert "? default may fail" in drawn
 
 
+def test_that_nothing_fits_is_said_and_whether_anything_could() -> None:
+    fails = (tried("default", sample_memory.run(1)),)
+    assert "None of these settings serves all requests." in shown(explanation(what_if=fails, room=(4 * GIB, 5 * GIB)))
+    drawn = shown(explanation(what_if=fails, cap=2 * GIB, moments=sample_memory.fragmented().moments))
+    assert "3 GiB are alive at once: no settings make them fit into 2 GiB." in drawn
+    assert "2 GiB  as given, for the replays" in drawn
+
+
 def test_what_a_replay_cannot_be_trusted_for_is_said() -> None:
     held = msgspec.structs.replace(explanation().fidelity, reasons=("it went another way",))  # type: ignore[type-var]
     drawn = shown(explanation(fidelity=held, notes=("It holds no stacks.",)))

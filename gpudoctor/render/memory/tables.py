@@ -16,6 +16,7 @@ from gpudoctor.render.memory.words import (
     between,
     export_line,
     limit_words,
+    none_fits,
     size,
     stack_words,
     thousands,
@@ -40,7 +41,7 @@ def sections(explanation: Explanation, screen: Screen, *, rows: int, verbosity: 
 
 
 def _in_a_line(title: str, note: str, words: Iterable[str], screen: Screen) -> Iterator[Text]:
-    if said := ",  ".join(words):
+    if said := "; ".join(words):
         yield from titled(title, note, screen)
         yield from screen.hanging(Text("   "), said, screen.width - 1)
 
@@ -137,6 +138,8 @@ def what_if(explanation: Explanation, screen: Screen, *, rows: int, verbosity: i
             yield from (Text.assemble(" " * 7, line) for line in screen.wrapped(said.why, screen.width - 9, "note"))
         before = said.why
     yield from _more(len(tried) - len(shown), "setting", screen)
+    if not any(what.outcome.fits for what in tried):
+        yield from screen.hanging(Text("   "), none_fits(explanation), screen.width - 1)
     if best is not None and explanation.failures:
         command = screen.text(export_line(explanation, best), "command")
         yield from screen.hanging(Text("   $ ", "note"), command, screen.width - 1)

@@ -106,7 +106,7 @@ def _figures(explanation: Explanation, moment: Moment, screen: Screen) -> Iterat
     yield from _running(
         [(NAMES.get(moment.name, moment.name), "title"), (moment_words(moment, explanation), "note")], screen
     )
-    room = explanation.room[1] if explanation.room else 0
+    room = max(explanation.room[1] if explanation.room else 0, explanation.cap or 0)
     whole = max(moment.reserved + moment.wanted, moment.allocated, room, 1)
     longest = max(16, min(32, screen.width - 60))
     for label, amount, note, style in _amounts(explanation, moment):
@@ -135,6 +135,8 @@ def _amounts(explanation: Explanation, moment: Moment) -> Iterator[tuple[str, in
         low, high = explanation.room
         apart = f"{between(low, high)}, as refusals tell" if low != high else "the limit"
         yield "room", high, apart, "free"
+    if explanation.cap is not None:
+        yield "cap", explanation.cap, "as given, for the replays", "free"
     if moment.wanted:
         yield "wanted", moment.wanted, "and not got", "error"
     if explanation.outside:

@@ -68,12 +68,21 @@ def settings_words(text: str) -> str:
     return text or "default settings"
 
 
+def limits(explanation: Explanation) -> tuple[int, int] | None:
+    """The least and most that the replays could reserve."""
+    return explanation.room if explanation.cap is None else (explanation.cap, explanation.cap)
+
+
 def limit_words(explanation: Explanation) -> str:
-    """How much the replays could reserve."""
-    low, high = (explanation.cap, explanation.cap) if explanation.cap is not None else explanation.room or (None, None)
-    if low is None or high is None:
-        return "without a limit"
-    return f"within {between(low, high)}"
+    held = limits(explanation)
+    return f"within {between(*held)}" if held else "without a limit"
+
+
+def none_fits(explanation: Explanation) -> str:
+    held = limits(explanation)
+    if held and explanation.live_peak > held[1]:
+        return f"{size(explanation.live_peak)} are alive at once: no settings make them fit into {size(held[1])}."
+    return "None of these settings serves all requests."
 
 
 def between(low: int, high: int) -> str:
