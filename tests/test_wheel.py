@@ -31,6 +31,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else(wheel: Path) -> None:
     assert "gpudoctor/py.typed" in names
     assert "gpudoctor_checks/py.typed" in names
     assert any(name.startswith("gpudoctor_checks/tables/") for name in names)
+    assert {"page.html", "page.css", "page.js"} <= {Path(name).name for name in names if "/memory/page/" in name}
 
 
 def test_the_installed_wheel_scans_a_recorded_node(wheel: Path, tmp_path: Path) -> None:

@@ -154,6 +154,11 @@ class Chromium:
     def wheel(self, x: float, y: float, by: float) -> None:
         self.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=by)
 
+    def touch(self, kind: str, *points: tuple[float, float]) -> None:
+        """`touchStart`, `touchMove` with the fingers that are down, `touchEnd` without."""
+        fingers = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(points)]
+        self.call("Input.dispatchTouchEvent", type=kind, touchPoints=fingers)
+
     def picture(self, *, whole: bool = True) -> bytes:
         size = self.call("Page.getLayoutMetrics")["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": size["height"], "scale": 1}

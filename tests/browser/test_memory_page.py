@@ -62,6 +62,10 @@ def drawn(browser: Chromium, step: int) -> dict[str, Any]:
     return state
 
 
+def settled(browser: Chromium) -> None:
+    browser.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def corner(browser: Chromium, identity: str) -> tuple[float, float]:
     """Where an element is, once it is in sight."""
     element = f"document.getElementById('{identity}')"
@@ -127,7 +131,7 @@ def test_it_fits_any_width(browser: Chromium, tmp_path: Path, width: int, dark: 
     snapshot, device = made_program(limit=900 * MIB).snapshot()
     opened(browser, tmp_path, snapshot, device)
     browser.show(width, 800, dark=dark)
-    browser.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    settled(browser)
     assert browser.run("document.documentElement.scrollWidth") <= width
     beyond = "[...document.querySelectorAll('main *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1)"
     assert browser.run(f"{beyond}.map((e) => e.tagName + e.id + e.className)") == []
@@ -193,6 +197,43 @@ def test_the_timeline_zooms_by_wheel_once_it_is_chosen(browser: Chromium, tmp_pa
     assert browser.run(picture) != before
     browser.click(x + 500, y + 100)
     assert abs(browser.run("gpudoctor.state().step") - step) <= 3
+
+
+def test_fingers_choose_zoom_and_pan(browser: Chromium, tmp_path: Path) -> None:
+    snapshot, device = made_program(limit=900 * MIB).snapshot()
+    opened(browser, tmp_path, snapshot, device)
+    browser.show(360, 800)
+    settled(browser)
+    x, y = corner(browser, "timeline")
+    chosen = []
+    for zoom in (False, True):
+        if zoom:  # two fingers part
+            browser.touch("touchStart", (x + 190, y + 80), (x + 210, y + 80))
+            for apart in range(20, 90, 10):
+                browser.touch("touchMove", (x + 200 - apart, y + 80), (x + 200 + apart, y + 80))
+            browser.touch("touchEnd")
+        for across in (150, 250):
+            browser.touch("touchStart", (x + across, y + 80))
+            browser.touch("touchEnd")
+            chosen.append(browser.run("gpudoctor.state().step"))
+    assert chosen[1] - chosen[0] > 2 * (chosen[3] - chosen[2]) > 0
+    browser.touch("touchStart", (x + 250, y + 80))
+    for across in range(250, 150, -10):
+        browser.touch("touchMove", (x + across, y + 80))
+    browser.touch("touchEnd")
+    browser.touch("touchStart", (x + 150, y + 80))
+    browser.touch("touchEnd")
+    assert abs(browser.run("gpudoctor.state().step") - chosen[3]) < (chosen[3] - chosen[2]) / 4
+
+
+def test_a_command_can_be_copied(browser: Chromium, tmp_path: Path) -> None:
+    snapshot, device = made_program(limit=900 * MIB).snapshot()
+    opened(browser, tmp_path, snapshot, device)
+    button = "document.querySelector('button[data-copy]')"
+    x, y = browser.run(f"({button}.scrollIntoView(), (({{x, y}}) => [x + 5, y + 5])({button}.getBoundingClientRect()))")
+    browser.click(x, y)
+    browser.run("new Promise((done) => setTimeout(done, 200))")
+    assert browser.run(f"{button}.textContent") in {"Copied", "Selected"}
 
 
 def test_hostile_names_stay_text(browser: Chromium, tmp_path: Path) -> None:

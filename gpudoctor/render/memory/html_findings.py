@@ -7,7 +7,8 @@ from itertools import count
 from typing import Any
 
 from gpudoctor.allocator.explanation import Explanation
-from gpudoctor.render.memory.html_sections import text
+from gpudoctor.render.memory.html_sections import lines_of, text
+from gpudoctor.render.panel import DISRUPTIONS, EVIDENCE_SHOWN, price
 from gpudoctor.render.theme import UNICODE
 
 _GRAVITY = ("critical", "error", "warning", "info")
@@ -34,8 +35,7 @@ def _card(finding: Mapping[str, Any], numbers: Iterator[int]) -> str:
     name = f"{UNICODE.of(known)} {' · '.join([*filter(None, said), str(finding.get('code', ''))])}"
     parts = [f'<p class="name">{text(name)}</p><h3>{text(finding.get("title", ""))}</h3>']
     parts += [f"<p>{text(finding[key])}</p>" for key in ("why", "impact") if finding.get(key)]
-    seen = [f"<li><code>{text(_evidence(each))}</code></li>" for each in finding.get("evidence") or ()]
-    parts += [f'<p class="label">seen</p><ul>{"".join(seen)}</ul>'] * bool(seen)
+    parts += _seen(finding.get("evidence") or ())
     fixes = [_fix(fix, numbers) for fix in finding.get("fixes") or ()]
     parts += [f'<p class="label">do</p><ol>{"".join(fixes)}</ol>'] * bool(fixes)
     if finding.get("verify"):
@@ -43,19 +43,29 @@ def _card(finding: Mapping[str, Any], numbers: Iterator[int]) -> str:
     return f'<div class="finding {known}">{"".join(parts)}</div>'
 
 
-def _evidence(evidence: Mapping[str, Any]) -> str:
-    line = f":{evidence['line']}" if evidence.get("line") else ""
-    return f"{evidence.get('source', '')}{line}  {evidence.get('text', '')}".strip()
+def _seen(evidence: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Under the name of each source what it says; folded where it is long, as on the terminal."""
+    sources: dict[str, list[str]] = {}
+    for each in evidence:
+        line = f":{each['line']}" if each.get("line") else ""
+        sources.setdefault(f"{each.get('source', '')}{line}", []).append(text(each.get("text", "")))
+    if sources:
+        rows = "".join(f"<dt>{text(source)}</dt><dd>{'<br>'.join(said)}</dd>" for source, said in sources.items())
+        is_open = " open" if len(evidence) <= EVIDENCE_SHOWN else ""
+        yield f'<details{is_open}><summary class="label">seen</summary><dl class="seen">{rows}</dl></details>'
 
 
 def _fix(fix: Mapping[str, Any], numbers: Iterator[int]) -> str:
     line = command(fix["command"], f"command-{next(numbers)}") if fix.get("command") else ""
-    return f"<li>{text(fix.get('do', ''))}{line}</li>"
+    disruption = str(fix.get("disruption", ""))
+    cost = price(bool(fix.get("needs_root")), disruption) if disruption in DISRUPTIONS else ""
+    paid = f' <span class="dim">({text(cost)})</span>' if cost else ""
+    return f"<li>{text(fix.get('do', ''))}{paid}{line}</li>"
 
 
 def command(words: object, identity: str) -> str:
     """A line to copy."""
     return (
-        f'<div class="command"><code id="{identity}">{text(words)}</code>'
+        f'<div class="command"><code id="{identity}">{lines_of(words)}</code>'
         f'<button data-copy="{identity}">Copy</button></div>'
     )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from gpudoctor.allocator.explanation import Explanation, Moment
-from gpudoctor.render.memory.words import NAMES, fidelity_words, moment_of, moment_words, size
+from gpudoctor.render.memory.words import NAMES, between, fidelity_words, moment_of, moment_words, size
 from gpudoctor.render.plain import one_line, plain
 from gpudoctor.render.theme import UNICODE
 
@@ -14,6 +14,11 @@ from gpudoctor.render.theme import UNICODE
 def text(words: object) -> str:
     """Text of the machine as HTML text: no markup, no control character, no mark that turns the direction."""
     return escape(one_line(plain(str(words))), quote=True)
+
+
+def lines_of(words: object) -> str:
+    """The same, with its line breaks."""
+    return "\n".join(map(text, str(words).split("\n")))
 
 
 def section(title: str, *parts: str) -> str:
@@ -53,12 +58,13 @@ def _figures(explanation: Explanation, moment: Moment) -> Iterator[tuple[str, in
         yield "wanted", moment.wanted, f"and not got{asked}", "wanted"
     if explanation.room is not None:
         low, high = explanation.room
-        apart = f"between {size(low)} and {size(high)}, as refusals tell" if low != high else "the limit"
+        apart = f"{between(low, high)}, as refusals tell" if low != high else "the limit"
         yield "room", high, apart, "room"
     if explanation.device_free is not None:
         yield "free on the device", explanation.device_free, "at the failure", ""
     if explanation.outside:
-        yield "others", explanation.outside, "on the device, not by this allocator", "others"
+        least = "at least, " if explanation.outside_is_least else ""
+        yield "others", explanation.outside, f"{least}on the device, not by this allocator", "others"
 
 
 def _meter(bars: list[tuple[str, int, str]]) -> str:
@@ -77,7 +83,8 @@ def trust(explanation: Explanation) -> Iterator[str]:
     if fidelity is None:
         lines.append((UNICODE.unknown, "nothing could be replayed"))
     else:
-        lines.append((UNICODE.ok if fidelity.trusted else UNICODE.unknown, fidelity_words(fidelity)))
+        compared = fidelity.trusted and fidelity.recorded_segments
+        lines.append((UNICODE.ok if compared else UNICODE.unknown, fidelity_words(fidelity)))
         lines += [(UNICODE.unknown, reason) for reason in fidelity.reasons]
     lines += [(UNICODE.unknown, note) for note in explanation.notes]
     items = "".join(f"<li>{glyph} {text(words)}</li>" for glyph, words in lines)

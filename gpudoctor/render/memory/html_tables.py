@@ -8,7 +8,16 @@ from typing import NamedTuple
 from gpudoctor.allocator.explanation import Explanation, Holder, Pin, WhatIf
 from gpudoctor.render.memory.html_findings import command
 from gpudoctor.render.memory.html_sections import section, text
-from gpudoctor.render.memory.words import best_of, export_line, size, stack_words, thousands, verdict
+from gpudoctor.render.memory.words import (
+    best_of,
+    between,
+    export_line,
+    limit_words,
+    size,
+    stack_words,
+    thousands,
+    verdict,
+)
 from gpudoctor.render.story import counted
 from gpudoctor.render.theme import UNICODE
 
@@ -56,16 +65,15 @@ def _what_if(explanation: Explanation) -> Iterator[str]:
     tried = explanation.what_if
     if not tried:
         return
-    limit = next((what.cap for what in tried if what.cap is not None), None)
-    under = f"within {size(limit)}" if limit is not None else "without a limit"
     best = best_of(explanation)
     heads = (
         Cell("settings"), Cell("outcome", "word"), Cell("reserved peak", "number"), Cell("driver calls", "number"),
         Cell("retries", "number"),
     )  # fmt: skip
     rows = [("best" if what is best else "", _tried(what, what is best)) for what in tried]
-    parts = [f'<p class="dim">{text(under)}</p>', table(heads, rows)]
-    if best is not None and best.parsed != explanation.settings:
+    parts = [f'<p class="dim">{text(limit_words(explanation))}</p>', table(heads, rows)]
+    short = explanation.failures or explanation.cap is not None
+    if best is not None and short and best.parsed != explanation.settings:
         parts.append(command(export_line(explanation, best), "best-settings"))
     yield section("The same requests under other settings", *parts)
 
@@ -74,13 +82,11 @@ def _tried(what: WhatIf, is_best: bool) -> list[Cell]:
     said, run, outcome = verdict(what), what.outcome.run, what.outcome
     sure = "certain" if outcome.certain else "uncertain"
     word = f'<span class="{_STYLE[said.glyph]}">{UNICODE.of(said.glyph)} {text(said.word)}</span>, {sure}'
-    low, high = size(outcome.reserved_low), size(outcome.reserved_high)
-    apart = "" if low == high else f"<small>{text(f'{low} to {high}')}</small>"
     name = text(what.settings).replace(",", ",<wbr>")
     return [
         Cell(f"<code>{name}</code>{_BEST if is_best else ''}{_small(said.why)}", "long"),
         Cell(word, "word"),
-        Cell(text(size(run.reserved_peak)) + apart, "number"),
+        _number(between(outcome.reserved_low, outcome.reserved_high)),
         _number(thousands(run.device_allocs + run.device_frees)),
         _number(thousands(run.retries)),
     ]
