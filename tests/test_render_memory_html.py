@@ -261,6 +261,20 @@ def test_a_page_of_a_million_events_stays_below_15_mb() -> None:
     assert large + each_event * 940_000 < 15e6
 
 
+def test_a_damaged_trace_is_drawn_as_far_as_it_goes() -> None:
+    snapshot, device = snapshot_of(steps=60)
+    trace = device.trace
+    for place in range(5, len(trace), 11):
+        trace.actions[place] = (trace.actions[place] + place) % 10
+        trace.sizes[place] = -7000 if place % 2 else 1 << 40
+        trace.times_us[place] = -4
+    told = made_explanation(events=len(trace))
+    texts, columns = record_of(html_page(told, snapshot, device))
+    assert texts["steps"] == len(columns["kind"])
+    assert len(summed(columns["place"])) == texts["steps"]
+    assert len(numbers(columns["requested"])) == texts["blocks"]
+
+
 def test_a_snapshot_without_events_has_figures_and_no_map() -> None:
     told = fragmented()
     told = msgspec.structs.replace(told, events=0, allocations=0, fidelity=None, what_if=(), notes=("no events",))

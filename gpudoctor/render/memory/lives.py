@@ -43,8 +43,8 @@ class Lives(msgspec.Struct):
 
     def block(self, address: int, requested: int, size: int, stack: int) -> int:
         self.addresses.append(address)
-        self.requested.append(requested)
-        self.sizes.append(size)
+        self.requested.append(max(0, requested))  # a damaged file may hold anything
+        self.sizes.append(max(0, size))
         self.stacks.append(stack)
         return len(self.addresses) - 1
 

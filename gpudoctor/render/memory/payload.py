@@ -97,7 +97,7 @@ def _packed(
         "time": varints(_deltas(_times(history.trace, lives))),
         "back": varints(_backward(lives)),
         "range_address": varints(_deltas((each.address - base) // unit for each in ranges)),
-        "range_size": varints(each.end - each.address for each in ranges),
+        "range_size": varints(max(0, each.end - each.address) for each in ranges),
         "range_kind": varints(kinds.index(_kind(each)) for each in ranges),
         "failed": varints(_failed(history.trace, lives)),
     }
