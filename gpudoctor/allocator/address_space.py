@@ -107,49 +107,26 @@ class Gaps:
             insort(self._gaps, (start, end))
 
 
-class Packed:
-    """Segments side by side, without ranges: what the driver would do if holes elsewhere served it."""
-
-    def __init__(self, *, descending: bool) -> None:
-        self._descending = descending
-        self._low = self._high = TOP
-        self._holes: list[Range] = []
-
-    def take(self, size: int) -> int:
-        places = range(len(self._holes))
-        for place in reversed(places) if self._descending else places:
-            start, end = self._holes[place]
-            if end - start >= size:
-                del self._holes[place]
-                at = end - size if self._descending else start
-                rest = (start, at) if self._descending else (at + size, end)
-                if rest[0] < rest[1]:
-                    insort(self._holes, rest)
-                return at
-        if self._descending:
-            self._low -= size
-            return self._low
-        self._high += size
-        return self._high - size
-
-    def give(self, address: int, size: int) -> None:
-        insort(self._holes, _joined(self._holes, address, address + size, 0, 2 * TOP))
-
-
 class RecordedSpace:
     """The addresses that a trace holds, as long as the same sizes are asked for in the same order."""
 
     def __init__(self, recorded: list[tuple[int, int]]) -> None:
         self._recorded = recorded  # address, size
         self._next = 0
-        self._else = Packed(descending=False)
+        self._beyond = AddressSpace()
+        self._given: set[int] = set()
 
     def take(self, size: int) -> int:
         if self._next < len(self._recorded) and self._recorded[self._next][1] == size:
             self._next += 1
             return self._recorded[self._next - 1][0]
         self._next = len(self._recorded)
-        return self._else.take(size)
+        address = self._beyond.take(size)
+        self._given.add(address)
+        return address
 
     def give(self, address: int, size: int) -> None:
         """A recorded address comes again only where the trace says so."""
+        if address in self._given:
+            self._given.remove(address)
+            self._beyond.give(address, size)

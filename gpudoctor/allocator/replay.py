@@ -7,7 +7,7 @@ from itertools import islice
 
 import msgspec
 
-from gpudoctor.allocator.address_space import OTHER_HOLES, AddressSpace, Packed, Space
+from gpudoctor.allocator.address_space import OTHER_HOLES, AddressSpace, Space
 from gpudoctor.allocator.engine import Allocator, Block, OutOfMemory
 from gpudoctor.allocator.requests import (
     ALLOCATE,
@@ -23,7 +23,7 @@ from gpudoctor.allocator.requests import (
 from gpudoctor.allocator.settings import UNLIMITED, Settings
 
 NEAR = 0.9  # of the room: from here on an address may decide
-EARLIER_AND_LATER = (0.0, 0.5, 1.5, 2.0, 3.0)
+EARLIER_AND_LATER = (0.0, 0.5, 2.0)
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -151,6 +151,8 @@ def what_if(
         chances = islice(_chances(requests, likely), 1)
     for stream, space in chances:
         runs.append(replay(stream, settings, space, capacity=capacity, limit=limit, stop=stop))
+        if (runs[-1].ooms == 0) is not (likely.ooms == 0):
+            break
     agree = len({run.ooms == 0 for run in runs}) == 1
     doubt = ""
     if not agree:
@@ -168,7 +170,6 @@ def _chances(requests: Requests, likely: Run) -> Iterator[tuple[list[Request], S
     if likely.tied:
         for holes in OTHER_HOLES:
             yield requests.stream, AddressSpace(holes)
-        yield requests.stream, Packed(descending=True)
     if requests.deferred_frees:
         for factor in EARLIER_AND_LATER:
             yield with_frees_at(requests.stream, factor), AddressSpace()

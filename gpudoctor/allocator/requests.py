@@ -97,7 +97,7 @@ def requests_of(device: Device, pools: list[PoolId]) -> Requests:
                 stream.append((FREED if number in let_go else FREE, number, 0, 0, DEFAULT_POOL))
         elif action == Action.FREE_REQUESTED:
             number = numbers.get(addresses[place])
-            if number is not None:
+            if number is not None and number not in let_go:
                 let_go.add(number)
                 stream.append((LET_GO, number, 0, 0, DEFAULT_POOL))
         elif action == Action.OOM:

@@ -29,6 +29,7 @@ MODULES = (
 )
 FIRMWARE = ("/lib/firmware/updates/nvidia", "/lib/firmware/nvidia", "/usr/lib/firmware/nvidia")
 LOADERS = ("/usr/bin/nvidia-modprobe", "/usr/local/bin/nvidia-modprobe", "/run/current-system/sw/bin/nvidia-modprobe")
+_VERSION = re.compile(r"\d+(?:\.\w+)+")
 _MODULE_FILE = re.compile(r"^(\S*/nvidia(?:-current)?\.ko(?:\.\w+)?):", re.MULTILINE)
 
 
@@ -45,6 +46,8 @@ def nvidia_driver(node: Node, machine: Machine, inventory: Inventory) -> NvidiaD
     said = banner if isinstance(banner, Unread) else module_banner(banner)
     unknown = Unread(Gap.MALFORMED, f"{PROC}/version", "names no version")
     version = said.version if said and not isinstance(said, Unread) else _sysfs_version(modules, said or unknown)
+    if isinstance(version, str) and not _VERSION.fullmatch(version):
+        version = Unread(Gap.MALFORMED, f"{PROC}/version", f"names {version[:40]!r}, which is no version")
     return NvidiaDriver(
         loaded=hold(loaded),
         version=hold(version),

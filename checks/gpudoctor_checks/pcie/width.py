@@ -91,7 +91,7 @@ def _against_its_ends(link: PcieLink, alike: tuple[PcieLink, ...], links: tuple[
         if shared := _sharing(link, links, possible):
             limit = f"the firmware, which seems to split the slot's lanes between the device and {shared}"
             return Narrow(possible, ends, limit, Severity.INFO, Confidence.LIKELY)
-        limit = f"neither end: the connection between the device and {upper_end(link)}"
+        limit = "neither end, but the connection between them"
         return Narrow(possible, ends, limit, _severity(link))
     widest = max((each.get("width", 0) for each in alike), default=0)
     if widest <= link.width:
