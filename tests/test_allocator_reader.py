@@ -16,7 +16,7 @@ from allocator_snapshots import ERAS, STACK, Recording, since, torch_pickle, tra
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gpudoctor.allocator import compressed
+from gpudoctor.allocator import compressed, pickle_bytes, pickle_pieces
 from gpudoctor.allocator.reader import read_snapshot
 from gpudoctor.allocator.settings import UNLIMITED
 from gpudoctor.allocator.snapshot import NO_STACK, Action, Frame, InvalidSnapshot, Snapshot
@@ -310,6 +310,12 @@ def test_zstd_is_read_where_python_can(tmp_path: Path) -> None:
             read(tmp_path, packed)
 
 
+@pytest.mark.parametrize("packed", [gzip.compress(b""), lzma.compress(b"")])
+def test_nothing_compressed(tmp_path: Path, packed: bytes) -> None:
+    with pytest.raises(InvalidSnapshot, match="nothing can be unpacked"):
+        read(tmp_path, packed)
+
+
 def test_zstd_without_a_module_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> Any:
         raise ImportError(name)
@@ -348,6 +354,39 @@ def test_any_events_are_read_as_they_are(
         recording.event(**form_of_text)
     snapshot = read(tmp_path_factory.mktemp("any"), recording.pickled(*writer))
     assert as_read(snapshot) == plainly(recording.record())
+
+
+@pytest.mark.parametrize(("form", "protocol"), WRITERS)
+@pytest.mark.parametrize("era", ["2.0", "2.11", "2.12"])
+def test_what_is_kept_does_not_grow_with_the_events(
+    tmp_path: Path, era: str, form: str, protocol: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pickle_pieces, "_MOST_HELD", 1500)
+    monkeypatch.setattr(pickle_bytes, "_PIECE", 4096)
+    recording = Recording(era)
+    for number in range(3000):
+        frames = [dict(zip(("name", "filename", "line"), frame, strict=True)) for frame in STACK]
+        shared: dict[str, Any] = (
+            {"stack": STACK} if number % 2 else {"frames": frames}
+        )  # torch 2.0 writes each stack's frames anew
+        recording.event("alloc", BASE + number, number, pool=(number % 4, 1), metadata=f"step {number % 9}", **shared)
+    assert as_read(read(tmp_path, recording.pickled(form, protocol))) == plainly(recording.record())
+
+
+def test_one_event_after_another_however_they_are_written(tmp_path: Path) -> None:
+    recording = Recording("2.12")
+    for number in range(5000):
+        recording.event("alloc", number << 20, number, metadata="m" * (number % 70), pool=(0, number % 400))
+        recording.event("free_requested", number << 20, number, stack=STACK[: number % 3], stream=number << 30)
+        if number % 97 == 0:
+            recording.event("oom", 1 << 36, 1 << 30, stack=STACK)
+            recording.traces[0].append({**recording.traces[0][-1], "size": "large"})
+            recording.traces[0].append(dict(reversed(recording.traces[0][-3].items())))
+    expected = plainly(recording.record())
+    expected[0] = [event for event in expected[0] if event[2] != "large"]
+    snapshot = read(tmp_path, recording.pickled())
+    assert as_read(snapshot) == expected
+    assert any("52 events" in note for note in snapshot.notes)
 
 
 def test_torch_pickle_is_a_pickle() -> None:

@@ -269,7 +269,7 @@ def test_any_bytes(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> 
     read_or_refused(tmp_path_factory.getbasetemp() / "any", content)
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(
     st.sampled_from(WHOLE), st.lists(st.tuples(st.integers(0, 1 << 16), PIECES, st.booleans()), min_size=1, max_size=4)
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -15,6 +16,10 @@ _UNSIGNED = (1 << 64) - 1
 _MOST_SHAPES = 1000
 _MOST_LINES = 1 << 31
 _PIECES_OF_A_FRAME = 4
+
+
+def action_number(name: str) -> int:
+    return _ACTIONS.get(name, _OTHER)
 
 
 class Stacks:
@@ -101,8 +106,6 @@ class Columns:
 
     def add(self, items: list[object]) -> None:
         """An event: its keys, each followed by its value."""
-        trace = self.trace
-        count = len(trace.actions)
         try:
             keys = tuple(items[::2])
             shape = self._shapes.get(keys) or self._learned(keys)
@@ -110,20 +113,40 @@ class Columns:
                 self.malformed += 1
                 return
             action = _ACTIONS.get(items[shape.action], _OTHER)  # type: ignore[call-overload]
-            at, size, stream, time, frames = shape.address, shape.size, shape.stream, shape.time, shape.frames
-            if action != _OTHER and (at < 0 or size < 0):
+        except TypeError:  # a container as a key or as the action
+            self.malformed += 1
+            return
+        self.row(
+            action,
+            items[shape.address] if shape.address >= 0 else None,
+            items[shape.size] if shape.size >= 0 else None,
+            items[shape.stream] if shape.stream >= 0 else 0,
+            items[shape.time] if shape.time >= 0 else 0,
+            items[shape.frames] if shape.frames >= 0 else (),
+            items[shape.pool] if shape.pool >= 0 else None,
+        )
+
+    def row(
+        self, action: int, address: Any, size: Any, stream: Any, time_us: Any, frames: object, pool: object
+    ) -> None:
+        """None: not recorded. Where a value is none that a column holds, the event is left out."""
+        trace = self.trace
+        if address is None or size is None:
+            if action != _OTHER:
                 self.malformed += 1
                 return
-            trace.addresses.append(items[at] if at >= 0 else 0)  # type: ignore[arg-type]
-            trace.sizes.append(items[size] if size >= 0 else 0)  # type: ignore[arg-type]
-            trace.streams.append(items[stream] & _UNSIGNED if stream >= 0 else 0)  # type: ignore[operator]
-            trace.times_us.append(items[time] if time >= 0 else 0)  # type: ignore[arg-type]
-            trace.stacks.append(self._stacks.place(items[frames]) if frames >= 0 else NO_STACK)
-            if shape.pool >= 0 or trace.pools is not None:
-                self._add_pool(items[shape.pool] if shape.pool >= 0 else None, count)
+            address, size = address or 0, size or 0
+        try:
+            trace.addresses.append(address)
+            trace.sizes.append(size)
+            trace.streams.append(stream & _UNSIGNED)
+            trace.times_us.append(time_us)
+            trace.stacks.append(self._stacks.place(frames) if frames else NO_STACK)
+            if pool is not None or trace.pools is not None:
+                self._add_pool(pool, len(trace.actions))
             trace.actions.append(action)
         except (TypeError, OverflowError):
-            self._take_back(count)
+            self._take_back(len(trace.actions))
             self.malformed += 1
 
     def _learned(self, keys: tuple[object, ...]) -> _Shape | None:

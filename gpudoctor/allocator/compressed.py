@@ -133,6 +133,8 @@ class Unpacked:
             raise InvalidSnapshot(f"is a truncated {self._form} file") from None
         except self._broken as error:
             raise InvalidSnapshot(f"is a damaged {self._form} file: {str(error).rstrip('.')}") from None
+        if self._form and not content and not self._given:
+            raise InvalidSnapshot(f"is a {self._form} file of which nothing can be unpacked; it is empty or truncated")
         self._given += len(content)
         if self._given > max(_ANY_SIZE, _RATIO * self.bytes_read):
             raise InvalidSnapshot(f"unpacks to more than {_RATIO} times its size, as no snapshot does")

@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from gpudoctor.allocator.columns import Columns, Pools, Stacks
 from gpudoctor.allocator.pickle_bytes import MARGIN, PickleBytes, Source
-from gpudoctor.allocator.snapshot import Frame, InvalidSnapshot, Stack
+from gpudoctor.allocator.snapshot import Frame, InvalidSnapshot, PoolId, Stack
 
 _MOST_HELD = 8_000_000  # items outside the traces; a block has ten, and torch makes thousands of blocks
 _MOST_EVENTS = 150_000_000
@@ -18,7 +18,7 @@ _MOST_MEMOIZED = 1 << 28
 _MOST_RUNS = 100_000
 _BATCH = 1000  # items that Python's pickle puts into one APPENDS; more may follow
 _GAP = 1  # Python 2 numbered from 1
-_ONCE = -1  # in the memo: what no pickle of a snapshot refers to again
+ONCE = -1  # in the memo: what no pickle of a snapshot refers to again
 _FRAMES_AGAIN = re.compile(rb"(?:\x94|q(.)|r(.{4}))?\(((?:h.|j.{4})+)e", re.DOTALL)
 _GETS = re.compile(rb"h.|j.{4}", re.DOTALL)
 _ATOMS = (int, str, float, bool, type(None), Frame)
@@ -67,7 +67,7 @@ class Pieces(PickleBytes):
         self._pools = pools
         self._stack: list[object] = []
         self._marked: list[list[object]] = []  # the stacks below each mark
-        self._memo = array("i")  # index of self._kept, or _ONCE
+        self._memo = array("i")  # index of self._kept, or ONCE
         self._kept: list[object] = []
         self._texts: dict[str, int] = {}  # index of self._kept
         self._text_bytes = 0
@@ -75,6 +75,7 @@ class Pieces(PickleBytes):
         self._unfinished: dict[int, object] = {}  # by number in the memo: frames that may still be filled
         self._numbers: dict[int, int] = {}  # by id, of those
         self._runs: dict[bytes, Stack] = {}
+        self._pairs: dict[PoolId, PoolId] = {}
         self._held = 0
         self._columns = Columns(stacks, pools)  # where EVENT belongs
 
@@ -138,19 +139,9 @@ class Pieces(PickleBytes):
     def _frames_again(self) -> bool:
         """A whole list of frames that are all in the memo, at once: most of a large file consists of them."""
         found = _FRAMES_AGAIN.match(self._data, self._position)
-        if found is None or (self._ended and found.end() > self._end):
+        stack = self.stack_of_run(found[3]) if found else None
+        if found is None or stack is None:
             return False
-        run = found[3]
-        stack = self._runs.get(run)
-        if stack is None:
-            memo, kept = self._memo, self._kept
-            codes = [memo[int.from_bytes(get[1:], "little")] for get in _GETS.findall(run)]
-            frames = [kept[code] for code in codes if code >= 0]
-            if len(frames) != len(codes) or len(frames) == _BATCH or any(type(frame) is not Frame for frame in frames):
-                return False
-            if len(self._runs) >= _MOST_RUNS:
-                self._runs.clear()
-            stack = self._runs[run] = self._stacks.same(frames)
         self._position = found.end()
         if found.end(3) - found.start(3) + 2 != found.end() - found.start():
             number = found[1] or found[2]
@@ -158,12 +149,30 @@ class Pieces(PickleBytes):
         self._stack.append(stack)
         return True
 
+    def stack_of_run(self, run: bytes) -> Stack | None:
+        """Of gets, one for each frame; None where it cannot be told."""
+        stack = self._runs.get(run)
+        if stack is None:
+            memo, kept = self._memo, self._kept
+            numbers = [int.from_bytes(get[1:], "little") for get in _GETS.findall(run)]
+            if len(numbers) == _BATCH or max(numbers) >= len(memo):
+                return None
+            frames = [kept[memo[number]] if memo[number] >= 0 else None for number in numbers]
+            if any(type(frame) is not Frame for frame in frames):
+                return None
+            if len(self._runs) >= _MOST_RUNS:
+                self._runs.clear()
+            stack = self._runs[run] = self._stacks.same(frames)
+        return stack
+
     def _finished(self, value: object) -> object:
         """Frames become a Frame or the one Stack, also in the memo."""
         if type(value) is _FrameRecord:
             finished: object = self._stacks.frame(value)
+            self._held -= 2 * len(value)
         elif type(value) is _Frames:
             finished = self._stacks.same(value)
+            self._held -= len(value)
         else:
             return value
         number = self._numbers.pop(id(value), None)
@@ -187,6 +196,12 @@ class Pieces(PickleBytes):
         self._held += len(items)
         if type(target) is _FrameRecord and len(items) > 2:
             stack[-1] = self._finished(target)
+
+    def add_event(self, items: list[object]) -> None:
+        for place in range(1, len(items), 2):
+            if type(items[place]) is _Frames:
+                items[place] = self._finished(items[place])
+        self._columns.add(items)
 
     def append(self, target: object, items: list[object]) -> None:
         if type(target) is _Frames:
@@ -214,8 +229,24 @@ class Pieces(PickleBytes):
         """Of numbers and texts only: Python takes the hash of a tuple in depth, without a limit."""
         if not all(type(item) in _ATOMS for item in items):
             raise InvalidSnapshot("has a tuple of containers, as no snapshot does")
-        self._held += len(items)
-        self._stack.append(tuple(items))
+        if len(items) == 2 and type(items[0]) is int and type(items[1]) is int:
+            self._stack.append(self.own_tuple((items[0], items[1])))
+        else:
+            self._held += len(items)
+            self._stack.append(tuple(items))
+
+    def own_tuple(self, pair: PoolId) -> PoolId:
+        """The one that equals it: each event of torch 2.12 has its pool."""
+        known = self._pairs.get(pair)
+        if known is None:
+            known = self._pairs[pair] = pair
+            self._held += 2
+        return known
+
+    def own_text(self, text: str) -> str:
+        """The one that equals it."""
+        code = self._texts.get(text, ONCE)
+        return text if code < 0 else self._kept[code]  # type: ignore[return-value]
 
     def above_mark(self) -> list[object]:
         items = self._stack
@@ -225,17 +256,17 @@ class Pieces(PickleBytes):
     def code(self, value: object) -> int:
         kind = type(value)
         if kind is str:
-            code = self._texts.get(value, _ONCE)  # type: ignore[call-overload]
+            code = self._texts.get(value, ONCE)  # type: ignore[call-overload]
             return code if code >= 0 else self.new_text(value)  # type: ignore[arg-type]
         if value is EVENT or value is DONE or kind is _Event:
-            return _ONCE
+            return ONCE
         if kind is _Frames or kind is _FrameRecord:
             if id(value) not in self._numbers:
                 self._numbers[id(value)] = len(self._memo)
                 self._unfinished[len(self._memo)] = value
-            return _ONCE
+            return ONCE
         if kind is Frame or kind is tuple:
-            code = self._codes.get(id(value), _ONCE)
+            code = self._codes.get(id(value), ONCE)
             if code >= 0 and self._kept[code] is value:
                 return code
             self._codes[id(value)] = len(self._kept)
@@ -251,7 +282,7 @@ class Pieces(PickleBytes):
     def memoize(self, number: int, value: object) -> None:
         memo = self._memo
         if number == len(memo) + _GAP and not memo:
-            memo.append(_ONCE)
+            memo.append(ONCE)
         if number != len(memo):
             raise InvalidSnapshot(f"gives its object {len(memo)} the number {number}, as no snapshot does")
         memo.append(self.code(value))
@@ -262,6 +293,8 @@ class Pieces(PickleBytes):
 
     def recall_unfinished(self, number: int) -> object:
         """A segment's frames, which its blocks refer to before the segment is there."""
-        if number not in self._unfinished:
+        value = self._unfinished.get(number)
+        if not isinstance(value, (_Frames, _FrameRecord)):
             raise InvalidSnapshot("refers to an event as a whole, as no snapshot does")
-        return self._finished(self._unfinished[number])
+        self._held += len(value) * (2 if isinstance(value, _FrameRecord) else 1)  # they will be finished once more
+        return self._finished(value)

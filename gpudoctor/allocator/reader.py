@@ -35,10 +35,13 @@ def read_snapshot(path: str | Path, progress: Callable[[int, int], None] | None 
     `progress` is told how many bytes of the file were read, and how many there are.
     """
     stacks, pools = Stacks(), Pools()
-    with Unpacked(path, progress) as content:
-        record = unpickle(content, stacks, pools)
-        content.finish()
-    return _snapshot(record, stacks, pools)
+    try:
+        with Unpacked(path, progress) as content:
+            record = unpickle(content, stacks, pools)
+            content.finish()
+        return _snapshot(record, stacks, pools)
+    except MemoryError:
+        raise InvalidSnapshot("takes more memory than this machine has left") from None
 
 
 def _snapshot(record: object, stacks: Stacks, pools: Pools) -> Snapshot:

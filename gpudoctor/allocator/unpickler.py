@@ -16,8 +16,9 @@ import struct
 from collections.abc import Callable
 
 from gpudoctor.allocator.columns import Pools, Stacks
+from gpudoctor.allocator.event_runs import EventRuns
 from gpudoctor.allocator.pickle_bytes import MARGIN, Source
-from gpudoctor.allocator.pickle_pieces import DONE, EVENT, Pieces
+from gpudoctor.allocator.pickle_pieces import DONE, EVENT, DeviceTrace
 from gpudoctor.allocator.snapshot import InvalidSnapshot
 
 _LONGEST_NUMBER = 16  # bytes
@@ -30,7 +31,7 @@ def unpickle(source: Source, stacks: Stacks, pools: Pools) -> object:
     return _Machine(source, stacks, pools).run()
 
 
-class _Machine(Pieces):
+class _Machine(EventRuns):
     def run(self) -> object:
         try:
             return self._run()
@@ -48,8 +49,10 @@ class _Machine(Pieces):
         from_bytes = int.from_bytes
         data, position, stack = self._data, self._position, self._stack
         enough = len(data) - MARGIN
+        started = -1  # where in data an event did, that others may be written like
         while True:
             if position > enough:
+                started = -1
                 self._position, self._stack = position, stack
                 if self._ended and position >= self._end:
                     self.truncated()
@@ -72,7 +75,8 @@ class _Machine(Pieces):
                 position += 1 + size
                 stack.append(from_bytes(data[position - size : position], "little", signed=True))
             elif opcode == 0x94:  # MEMOIZE
-                memo.append(self.code(stack[-1]))
+                value = stack[-1]
+                memo.append(_UNKNOWN if value is EVENT else self.code(value))
             elif opcode == 0x4B:  # BININT1
                 stack.append(data[position])
                 position += 1
@@ -83,7 +87,10 @@ class _Machine(Pieces):
                 items = stack
                 stack = marked.pop()
                 if stack[-1] is EVENT:
-                    self._columns.add(items)
+                    self.add_event(items)
+                    if started >= 0:
+                        self.learn(data[started:position])
+                        started = -1
                     if len(stack) > 1 and stack[-2] is DONE:
                         stack.pop()
                     else:
@@ -91,7 +98,16 @@ class _Machine(Pieces):
                 else:
                     self.set_items(stack, items)
             elif opcode == 0x7D:  # EMPTY_DICT
-                stack.append(self.dict_for(stack))
+                if stack and stack[-1] is DONE and type(marked[-1][-1]) is DeviceTrace:  # one more of the same device
+                    started = position - 1
+                    position = self.known_events(started)
+                    if position == started:
+                        position += 1
+                        stack.append(EVENT)
+                    else:
+                        started = -1
+                else:
+                    stack.append(self.dict_for(stack))
             elif opcode == 0x8C:  # SHORT_BINUNICODE
                 size = data[position]
                 position += 1
@@ -100,6 +116,7 @@ class _Machine(Pieces):
                     text = self.take(size).decode("utf-8", "surrogatepass")
                     data, position = self._data, self._position
                     enough = len(data) - MARGIN
+                    started = -1
                 else:
                     text = data[position : position + size].decode("utf-8", "surrogatepass")
                     position += size
@@ -123,6 +140,8 @@ class _Machine(Pieces):
                 if rare is None:
                     self.refuse(opcode)
                 rare(self)
+                if data is not self._data:
+                    started = -1
                 data, position, stack = self._data, self._position, self._stack
                 enough = len(data) - MARGIN
 
