@@ -108,25 +108,31 @@ class Gaps:
 
 
 class RecordedSpace:
-    """The addresses that a trace holds, as long as the same sizes are asked for in the same order."""
+    """The addresses that a trace holds, as long as a replay asks for the same sizes in the same order."""
 
     def __init__(self, recorded: list[tuple[int, int]]) -> None:
         self._recorded = recorded  # address, size
         self._next = 0
-        self._beyond = AddressSpace()
-        self._given: set[int] = set()
+        self._live: list[Range] = []
+        self._beyond = TOP  # where no process has addresses
 
     def take(self, size: int) -> int:
-        if self._next < len(self._recorded) and self._recorded[self._next][1] == size:
-            self._next += 1
-            return self._recorded[self._next - 1][0]
-        self._next = len(self._recorded)
-        address = self._beyond.take(size)
-        self._given.add(address)
-        return address
+        at = self._beyond
+        if self._next < len(self._recorded):
+            address, recorded_size = self._recorded[self._next]
+            if recorded_size == size and self._is_free(address, address + size):
+                self._next += 1
+                at = address
+            else:
+                self._next = len(self._recorded)
+        if at == self._beyond:
+            self._beyond += size
+        insort(self._live, (at, at + size))
+        return at
 
     def give(self, address: int, size: int) -> None:
-        """A recorded address comes again only where the trace says so."""
-        if address in self._given:
-            self._given.remove(address)
-            self._beyond.give(address, size)
+        self._live.remove((address, address + size))
+
+    def _is_free(self, start: int, end: int) -> bool:
+        place = bisect_left(self._live, (end,))
+        return not place or self._live[place - 1][1] <= start

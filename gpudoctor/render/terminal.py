@@ -103,8 +103,8 @@ def _further(root: Root, screen: Screen) -> Iterator[Text]:
         yield from _under(screen, "also", also(root, screen, 0), width)
     if finding.fixes:
         yield from _under(screen, "do", step(finding.fixes[0], screen), width)
-        line = finding.fixes[0].command
-        for command in screen.verbatim(line, "command") if line else ():
+        copied = finding.fixes[0].command
+        for command in screen.verbatim(copied, "command") if copied else ():
             yield from screen.hanging(Text(" " * 13 + "$ ", "note"), command, screen.width - 1)
     yield from _under(screen, "more", screen.text(f"gpudoctor explain {finding.code}", "command"), width)
     if root.symptoms:
