@@ -172,7 +172,7 @@ def main() -> None:
         jobs = []
         for program in PROGRAMS:
             least = peaks[program, "exp"]["reserved_peak"]  # near to it the settings part
-            caps = [round(least * part / GIB, 2) for part in (1.02, 1.1)]
+            caps = [round(least * part / GIB, 2) for part in (0.97, 1.05)]
             for cap in caps:
                 for stop in (True,) if program == "train" else (True, False):
                     jobs += [
