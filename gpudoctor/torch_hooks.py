@@ -18,7 +18,7 @@ import pickle
 import sys
 from typing import IO, Any, Literal
 
-EVENTS = 1_000_000  # of the ring; the oldest are dropped, about 100 bytes each in host memory, and more with stacks
+EVENTS = 1_000_000  # of the ring, 140 bytes of host memory each, 200 with stacks; when it is full the oldest go
 
 Stacks = Literal["none", "python"]
 

@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from io import StringIO
 from typing import IO
 
@@ -73,6 +73,18 @@ class Screen(msgspec.Struct, frozen=True):
         lines = self.wrapped(words, width - lead.cell_len, style)
         first, rest = lines[:1] or [Text()], lines[1:]
         return [Text.assemble(lead, first[0]), *(Text.assemble(" " * lead.cell_len, line) for line in rest)]
+
+    def running(self, parts: Iterable[tuple[str, str]]) -> Iterator[Text]:
+        """Parts (words, style) side by side, on as few lines as the width allows."""
+        line = Text(" ")
+        for words, style in parts:
+            for part in self.wrapped(self.text(words, style), self.width - 4):
+                if line.plain.strip() and line.cell_len + part.cell_len + 3 > self.width:
+                    yield line
+                    line = Text("  ")
+                line = Text.assemble(line, "   " if line.plain.strip() else "", part)
+        if line.plain.strip():
+            yield line
 
     def printed(self, lines: Iterable[Text]) -> str:
         """The page as one string, with colour codes where the screen takes them."""

@@ -40,7 +40,7 @@ def render(explanation: Explanation, report: Report, screen: Screen, *, verbosit
 
 def _page(explanation: Explanation, report: Report, screen: Screen, verbosity: int, rows: int) -> Iterator[Text]:
     moment = moment_of(explanation)
-    yield from _running(_head(explanation, report), screen)
+    yield from screen.running(_head(explanation, report))
     yield Text()
     if report.findings:
         yield from findings(report, screen, verbosity)
@@ -88,23 +88,10 @@ def counted_large(number: int, one: str) -> str:
     return f"{thousands(number)} {one}{'s' * (number != 1)}"
 
 
-def _running(parts: list[tuple[str, str]], screen: Screen) -> Iterator[Text]:
-    """Parts side by side, on as few lines as the width allows."""
-    line = Text(" ")
-    for words, style in parts:
-        for part in screen.wrapped(screen.text(words, style), screen.width - 4):
-            if line.plain.strip() and line.cell_len + part.cell_len + 3 > screen.width:
-                yield line
-                line = Text("  ")
-            line = Text.assemble(line, "   " if line.plain.strip() else "", part)
-    if line.plain.strip():
-        yield line
-
-
 def _figures(explanation: Explanation, moment: Moment, screen: Screen) -> Iterator[Text]:
     """One bar under the other on one scale."""
-    yield from _running(
-        [(NAMES.get(moment.name, moment.name), "title"), (moment_words(moment, explanation), "note")], screen
+    yield from screen.running(
+        [(NAMES.get(moment.name, moment.name), "title"), (moment_words(moment, explanation), "note")]
     )
     room = max(explanation.room[1] if explanation.room else 0, explanation.cap or 0)
     whole = max(moment.reserved + moment.wanted, moment.allocated, room, 1)
@@ -154,7 +141,7 @@ def _over_time(explanation: Explanation, screen: Screen) -> Iterator[Text]:
     legend += [(f"{drawn.mark} {'the last failure' if explanation.failures > 1 else 'the failure'}", "note")] * bool(
         failed
     )
-    yield from _running(legend, screen)
+    yield from screen.running(legend)
     wide = screen.width - GUTTER - 5
     slices = columns(line, wide, explanation.events)
     edge = "|" if screen.ascii_only else "┤"
@@ -179,7 +166,7 @@ def _map(moment: Moment, screen: Screen, shown: int) -> Iterator[Text]:
     legend += f"  {drawn.pending} waits for another stream" * pending
     total = sum(each.free for each in held)
     words = f"{size(total)} free in {counted(len(held), 'segment')} that live blocks hold"
-    yield from _running([("Segments", "title"), (words, ""), (legend, "note")], screen)
+    yield from screen.running([("Segments", "title"), (words, ""), (legend, "note")])
     widest = max(12, screen.width - GUTTER - 42)
     chosen = held[:shown]
     for each, wide in zip(chosen, widths([w.segment for w in chosen], widest), strict=True):

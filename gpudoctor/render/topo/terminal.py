@@ -55,21 +55,8 @@ def _head(picture: Picture, screen: Screen) -> Iterator[Text]:
     first += [f"driver {host.driver_version}"] * bool(host.driver_version)
     first += [MACHINES.get(host.virtualization or "", host.virtualization or "")] * bool(host.virtualization)
     notes = [f"from {picture.source.name}"] * (picture.source.kind != "live")
-    yield from _running([("gpudoctor topo", "title"), *((w, "") for w in first), *((w, "note") for w in notes)], screen)
-    yield from _running([(words, "note") for words in host_words(picture)], screen)
-
-
-def _running(parts: list[tuple[str, str]], screen: Screen) -> Iterator[Text]:
-    """Parts side by side, on as few lines as the width allows."""
-    line = Text(" ")
-    for words, style in parts:
-        for part in screen.wrapped(screen.text(words, style), screen.width - 4):
-            if line.plain.strip() and line.cell_len + part.cell_len + 3 > screen.width:
-                yield line
-                line = Text("  ")
-            line = Text.assemble(line, "   " if line.plain.strip() else "", part)
-    if line.plain.strip():
-        yield line
+    yield from screen.running([("gpudoctor topo", "title"), *((w, "") for w in first), *((w, "note") for w in notes)])
+    yield from screen.running([(words, "note") for words in host_words(picture)])
 
 
 def _ground(ground: Ground, picture: Picture, screen: Screen, columns: Columns, verbosity: int) -> Iterator[Text]:
@@ -79,10 +66,10 @@ def _ground(ground: Ground, picture: Picture, screen: Screen, columns: Columns, 
             (f"NUMA node {ground.node.number}", "title"),
             *((each, "") for each in node_words(ground.node, picture)),
         ]
-        yield from _running(words, screen)
+        yield from screen.running(words)
     elif ground.branches:
         title = "Devices" if alone else "On which NUMA node, nobody says"
-        yield from _running([(title, "title")], screen)
+        yield from screen.running([(title, "title")])
     for branch in ground.branches:
         yield from branch_lines(branch, picture, screen, columns, verbosity)
 
@@ -93,10 +80,10 @@ def _memory(picture: Picture, screen: Screen) -> Iterator[Text]:
     for node in memory_nodes(picture):
         if node.memory_bytes:
             yield Text()
-            yield from _running(_memory_words(node, picture), screen)
+            yield from screen.running(_memory_words(node, picture))
     if empty:
         numbers = numbered([str(node.number) for node in empty])
-        yield from _running([(f"NUMA node{'s' * (len(empty) > 1)} {numbers}", "title"), ("empty", "note")], screen)
+        yield from screen.running([(f"NUMA node{'s' * (len(empty) > 1)} {numbers}", "title"), ("empty", "note")])
 
 
 def _memory_words(node: NumaNode, picture: Picture) -> list[tuple[str, str]]:
