@@ -80,7 +80,7 @@ class Allocator:
         self.capacity = capacity
         self.limit = limit
         self.expandable = settings.expandable_segments
-        self.max_split = settings.max_split_size
+        self.max_split = max(settings.max_split_size, settings.large_segment_size)  # PyTorch refuses less
         self.collects = limit is not None and settings.garbage_collection_threshold > 0
         self.pools: dict[Hashable, tuple[Pool, Pool]] = {}  # small, large
         self.freeable: set[Hashable] = set()  # private pools that nobody uses any more
@@ -103,7 +103,7 @@ class Allocator:
             size = self._rounded[requested] = round_size(requested, self.settings.roundup_divisions)
         pools = self.pools.get(pool_id)
         if pools is None:
-            pools = self._new_pools(pool_id)
+            pools = self._pools_of(pool_id)
         pool = pools[0] if size <= SMALL else pools[1]
         block = self._find(pool, size, stream)
         if block is None:
@@ -202,7 +202,7 @@ class Allocator:
         block = self._new_memory(pool, size, segment, stream)
         if block is None and self._release_available(pool, size, stream):
             block = self._new_memory(pool, size, segment, stream)
-        if block is None:
+        if block is None and pool.is_default:  # not into a private pool: a graph may be being captured
             self._synchronize()
             self._release_cached()
             self.retries += 1
@@ -233,6 +233,8 @@ class Allocator:
     # expandable segments
 
     def _grow(self, pool: Pool, size: int, stream: int) -> Block | None:
+        if size > EXPANDABLE_RESERVE - self._page(pool):
+            return None
         block = self._growing_place(pool, size, stream)
         if not block.mapped:
             mapped = self._map(block, min(block.size, size))
@@ -260,15 +262,19 @@ class Allocator:
                 here = here.next  # type: ignore[assignment]
             if room >= size:
                 return start
-        block = Block(pool, stream, self._expandable_top, EXPANDABLE_RESERVE, expandable=True)
+        whole = EXPANDABLE_RESERVE // self._page(pool) * self._page(pool)
+        block = Block(pool, stream, self._expandable_top, whole, expandable=True)
         self._expandable_top += EXPANDABLE_RESERVE
         block.mapped = False
         insort(unmapped, (block.address, block))
         return block
 
+    def _page(self, pool: Pool) -> int:
+        return SMALL_SEGMENT if pool.is_small else self.settings.large_segment_size
+
     def _map(self, block: Block, size: int) -> Block | None:
         pool = block.pool
-        page = SMALL_SEGMENT if pool.is_small else self.settings.large_segment_size
+        page = self._page(pool)
         size = -(-size // page) * page
         if self.reserved + size > self.capacity:
             return None
@@ -292,7 +298,7 @@ class Allocator:
     def _unmap(self, block: Block) -> None:
         """Give back the pages that lie whole inside of a free block."""
         pool = block.pool
-        page = SMALL_SEGMENT if pool.is_small else self.settings.large_segment_size
+        page = self._page(pool)
         base = block.address // EXPANDABLE_RESERVE * EXPANDABLE_RESERVE
         begin = base + -(-(block.address - base) // page) * page
         end = base + (block.address + block.size - base) // page * page
@@ -363,10 +369,13 @@ class Allocator:
         return released >= key
 
     def _release_cached(self) -> None:
-        for pool_id, (small, large) in list(self.pools.items()):
-            if pool_id == DEFAULT_POOL or pool_id in self.freeable:
-                for pool in (large, small):
-                    self._release_pool(pool)
+        small, large = self._pools_of(DEFAULT_POOL)
+        for pool in (
+            large,
+            small,
+            *(pool for each in self.pools if each in self.freeable for pool in self.pools[each]),
+        ):
+            self._release_pool(pool)
 
     def _release_pool(self, pool: Pool) -> None:
         blocks = [block for stream in sorted(pool.free) for _, _, block in pool.free[stream]]
@@ -383,7 +392,7 @@ class Allocator:
         threshold = int(self.settings.garbage_collection_threshold * self.limit)
         if self.reserved <= threshold:
             return
-        pool = self.pools.get(DEFAULT_POOL, self._new_pools(DEFAULT_POOL))[1]
+        pool = self._pools_of(DEFAULT_POOL)[1]
         to_free = self.reserved - threshold
         freed = 0
         while freed < to_free:
@@ -403,7 +412,7 @@ class Allocator:
                 self._release_block(block)
                 freed += block.size
 
-    def _new_pools(self, pool_id: Hashable) -> tuple[Pool, Pool]:
+    def _pools_of(self, pool_id: Hashable) -> tuple[Pool, Pool]:
         held = self.pools.get(pool_id)
         if held is None:
             default = pool_id == DEFAULT_POOL

@@ -15,6 +15,7 @@ from gpudoctor.allocator.requests import (
     FAILED,
     FREE,
     FREED,
+    RETIRED,
     Request,
     Requests,
     alive_at_most,
@@ -72,6 +73,7 @@ def replay(
     allocator = Allocator(settings, space, capacity=capacity, limit=limit)
     allocate, free = allocator.allocate, allocator.free
     blocks: dict[int, Block] = {}
+    waiting: dict[Block, int] = {}  # let go, for the number: a block that was waited for can serve another since
     ooms = asked = 0
     first: int | None = None
     first_bytes = 0
@@ -100,7 +102,7 @@ def replay(
             allocator.empty_cache()
         elif kind == FREED:
             block = blocks.pop(number, None)
-            if block is not None:
+            if block is not None and waiting.get(block) == number:
                 allocator.complete_free(block)
         elif kind == FAILED:
             try:
@@ -113,7 +115,10 @@ def replay(
                     ended = place
                     break
             asked += 1
+        elif kind == RETIRED:
+            allocator.freeable.add(pool)
         elif number in blocks:
+            waiting[blocks[number]] = number
             allocator.request_free(blocks[number])
     return Run(
         ooms,
@@ -159,6 +164,8 @@ def what_if(
         doubt = "it depends on the addresses that the driver gives, or on when other streams were done"
     elif requests.deferred_frees and likely.retries and not likely.ooms:
         agree, doubt = False, "it fits only by waiting for other streams, whose timing differs from run to run"
+    elif settings.memory_fraction < 1 and limit is None:
+        agree, doubt = False, "the file does not tell the device's size, and so not what the fraction allows: use --cap"
     peaks = [run.reserved_peak for run in runs]
     whole = likely.ended == len(requests.stream) and not likely.left_out
     requested = requests.peaks if whole else alive_at_most(requests.stream[: likely.ended], likely.left_out)

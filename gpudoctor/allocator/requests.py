@@ -12,9 +12,10 @@ from gpudoctor.allocator.settings import LARGE_SEGMENT
 from gpudoctor.allocator.snapshot import DEFAULT_POOL, Action, Device, PoolId, Trace
 
 # kinds of requests
-ALLOCATE, FREE, LET_GO, FREED, EMPTY_CACHE, FAILED = range(6)
+ALLOCATE, FREE, LET_GO, FREED, EMPTY_CACHE, FAILED, RETIRED = range(7)
 # LET_GO: freed by the program while another stream may still use it; FREED: that stream is done with it.
 # FAILED: an allocation that the recorded program did not get; it is asked for, and given back at once.
+# RETIRED: nobody uses the private pool any more, so what it caches can be released.
 
 Request = tuple[int, int, int, int, PoolId]  # kind, number of the block, bytes, stream, pool
 _GROWS = (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP)
@@ -67,12 +68,37 @@ class _PrivatePools:
         return self._held[which][2] if which >= 0 and place >= self._since[which] else DEFAULT_POOL
 
 
+class _RecordedPools:
+    """The same out of events that tell it, as they do since torch 2.12."""
+
+    def __init__(self, device: Device, pools: list[PoolId]) -> None:
+        self._trace = device.trace
+        self._pools = pools
+        self._last: dict[PoolId, int] = {}  # private pools, and when they last served something
+        for place in device.trace.places(Action.ALLOC):
+            self._last[self.pool_of(0, place)] = place
+        self._last.pop(DEFAULT_POOL, None)
+
+    def pool_of(self, address: int, place: int) -> PoolId:
+        assert self._trace.pools is not None
+        return self._pools[self._trace.pools[place]]
+
+    def retired(self, place: int) -> PoolId | None:
+        """Segments of a private pool are given back when its graphs are gone; told once of each."""
+        pool = self.pool_of(0, place)
+        if self._last.get(pool, place) < place:
+            del self._last[pool]
+            return pool
+        return None
+
+
 def requests_of(device: Device, pools: list[PoolId]) -> Requests:
     """Rebuild them. Blocks that were there before the first event are asked for first, the largest first."""
-    stream, numbers, present = _present_at_start(device)
+    stream, numbers, present = _present_at_start(device, pools)
     releases = _Releases(device)
-    private = _PrivatePools(device)
     trace = device.trace
+    recorded = _RecordedPools(device, pools) if trace.pools is not None else None
+    private = recorded or _PrivatePools(device)
     seen: set[PoolId] = {DEFAULT_POOL}
     let_go: set[int] = set()
     count = len(numbers)
@@ -80,8 +106,10 @@ def requests_of(device: Device, pools: list[PoolId]) -> Requests:
     for place, action in enumerate(actions):
         if action == Action.ALLOC:
             address = addresses[place]
-            pool = pools[trace.pools[place]] if trace.pools is not None else private.pool_of(address, place)
-            if pool not in seen:  # torch.cuda.graph empties the cache before it captures into a new pool
+            pool = private.pool_of(address, place)
+            # torch.cuda.graph empties the cache before it captures, `__enter__` in
+            # https://github.com/pytorch/pytorch/blob/main/torch/cuda/graphs.py
+            if pool not in seen:
                 seen.add(pool)
                 stream.append((EMPTY_CACHE, 0, 0, 0, DEFAULT_POOL))
             numbers[address] = count
@@ -101,10 +129,15 @@ def requests_of(device: Device, pools: list[PoolId]) -> Requests:
                 let_go.add(number)
                 stream.append((LET_GO, number, 0, 0, DEFAULT_POOL))
         elif action == Action.OOM:
-            stream.append((FAILED, count, sizes[place], streams[place], DEFAULT_POOL))
+            pool = recorded.pool_of(0, place) if recorded else DEFAULT_POOL
+            stream.append((FAILED, count, sizes[place], streams[place], pool))
             count += 1
-        elif releases.flushed(place):
-            stream.append((EMPTY_CACHE, 0, 0, 0, DEFAULT_POOL))
+        elif action in _SHRINKS:
+            retired = recorded.retired(place) if recorded else None
+            if retired is not None:
+                stream.append((RETIRED, 0, 0, 0, retired))
+            if releases.flushed(place):
+                stream.append((EMPTY_CACHE, 0, 0, 0, DEFAULT_POOL))
     return Requests(
         stream=stream,
         blocks=count,
@@ -118,7 +151,7 @@ def requests_of(device: Device, pools: list[PoolId]) -> Requests:
     )
 
 
-def _present_at_start(device: Device) -> tuple[list[Request], dict[int, int], int]:
+def _present_at_start(device: Device, pools: list[PoolId]) -> tuple[list[Request], dict[int, int], int]:
     """Blocks that are freed without ever having been allocated, and those of the end that no event made."""
     trace = device.trace
     made: set[int] = set()
@@ -128,7 +161,8 @@ def _present_at_start(device: Device) -> tuple[list[Request], dict[int, int], in
         if action == Action.ALLOC:
             made.add(address)
         elif action in (Action.FREE_REQUESTED, Action.FREE_COMPLETED) and address not in made:
-            old.setdefault(address, (trace.sizes[place], trace.streams[place], DEFAULT_POOL))
+            pool = pools[trace.pools[place]] if trace.pools is not None else DEFAULT_POOL
+            old.setdefault(address, (trace.sizes[place], trace.streams[place], pool))
     for segment in device.segments:
         for block in segment.blocks:
             if block.state != "free" and block.address not in made and block.address not in old:

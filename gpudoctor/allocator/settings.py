@@ -12,6 +12,7 @@ import msgspec
 MIB = 1 << 20
 SMALL_SEGMENT = 2 * MIB
 LARGE_SEGMENT = 20 * MIB
+LEAST_LARGE_SEGMENT = 11 * MIB
 SLOTS = 16  # of roundup_power2_divisions: 1 MiB, 2 MiB, ... 32 GiB and more
 UNLIMITED = 1 << 62
 
@@ -62,7 +63,14 @@ def parse_settings(text: str) -> Settings:
             raise InvalidSettings(f"{text[position : position + 40]!r} is not NAME:VALUE")
         held.update(_setting(found[1], found[2]))
         position = found.end()
-    return msgspec.structs.replace(Settings(), **held)
+    settings = msgspec.structs.replace(Settings(), **held)
+    least = settings.large_segment_size
+    if "max_non_split_rounding" not in held:
+        settings = msgspec.structs.replace(settings, max_non_split_rounding=least)
+    for name in ("max_split_size", "max_non_split_rounding"):
+        if getattr(settings, name) < least:
+            raise InvalidSettings(f"{name}_mb must be at least {least // MIB}, the size of a large segment")
+    return settings
 
 
 def _setting(name: str, value: str) -> dict[str, object]:
@@ -73,14 +81,17 @@ def _setting(name: str, value: str) -> dict[str, object]:
             raise InvalidSettings(f"{name} takes True or False, not {value!r}")
         return {name: value == "True"}
     if name in ("max_split_size_mb", "max_non_split_rounding_mb", "large_segment_size_mb"):
-        least = LARGE_SEGMENT // MIB
-        size = _whole(name, value)
-        if size < least:
-            raise InvalidSettings(f"{name} must be at least {least}, not {size}")
-        return {name.removesuffix("_mb"): size * MIB}
-    if name in ("garbage_collection_threshold", "per_process_memory_fraction"):
-        share = _share(name, value)
-        return {"memory_fraction" if name.startswith("per_") else name: share}
+        size = _whole(name, value) * MIB
+        if name == "large_segment_size_mb" and size < LEAST_LARGE_SEGMENT:
+            raise InvalidSettings(f"{name} must be at least {LEAST_LARGE_SEGMENT // MIB}, not {value}")
+        return {name.removesuffix("_mb"): size}
+    if name == "garbage_collection_threshold":
+        threshold = _share(name, value)
+        if threshold == 1:
+            raise InvalidSettings(f"{name} must be below 1")
+        return {name: threshold}
+    if name == "per_process_memory_fraction":
+        return {"memory_fraction": _share(name, value)}
     if name == "roundup_power2_divisions":
         return {"roundup_divisions": _divisions(value)}
     if name == "backend":
