@@ -73,7 +73,7 @@ def explain(
     at = FAILURE if failures else moments[0].name
     segments, held = states[places[at]]
     program = Program(snapshot.stacks)
-    requests = requests_of(device, snapshot.pools)
+    requests = requests_of(device, snapshot.pools, snapshot.settings, snapshot.stacks)
     replays = bool(len(trace)) and requests.allocations > 0
     wanted = trace.sizes[failures[-1]] if failures else 0
     is_capped = bool(failures) and trace.addresses[failures[-1]] >= _segment(snapshot.settings, wanted)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from gpudoctor.allocator.engine import segment_size
-from gpudoctor.allocator.settings import LARGE_SEGMENT
-from gpudoctor.allocator.snapshot import DEFAULT_POOL, Action, Device, PoolId, Trace
+from gpudoctor.allocator.releases import SHRINKS, Releases
+from gpudoctor.allocator.settings import Settings
+from gpudoctor.allocator.snapshot import DEFAULT_POOL, Action, Device, PoolId, Stack
 
 # kinds of requests
 ALLOCATE, FREE, LET_GO, FREED, EMPTY_CACHE, FAILED, RETIRED = range(7)
@@ -17,9 +17,9 @@ ALLOCATE, FREE, LET_GO, FREED, EMPTY_CACHE, FAILED, RETIRED = range(7)
 # FAILED: an allocation that the recorded program did not get; it is asked for, and given back at once.
 # RETIRED: nobody uses the private pool any more, so what it caches can be released.
 
+DEFAULT = Settings()
+
 Request = tuple[int, int, int, int, PoolId]  # kind, number of the block, bytes, stream, pool
-_GROWS = (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP)
-_SHRINKS = (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP)
 
 
 class Requests(msgspec.Struct):
@@ -92,13 +92,18 @@ class _RecordedPools:
         return None
 
 
-def requests_of(device: Device, pools: list[PoolId]) -> Requests:
-    """Rebuild them. Blocks that were there before the first event are asked for first, the largest first."""
+def requests_of(
+    device: Device, pools: list[PoolId], settings: Settings = DEFAULT, stacks: Sequence[Stack] = ()
+) -> Requests:
+    """Rebuild them. Blocks that were there before the first event are asked for first, the largest first.
+
+    `settings`, `stacks`: of the snapshot; they help to tell an emptied cache from a full device.
+    """
     stream, numbers, present = _present_at_start(device, pools)
-    releases = _Releases(device)
     trace = device.trace
     recorded = _RecordedPools(device, pools) if trace.pools is not None else None
     private = recorded or _PrivatePools(device)
+    releases = Releases(device, settings, stacks, private.pool_of)
     seen: set[PoolId] = {DEFAULT_POOL}
     let_go: set[int] = set()
     count = len(numbers)
@@ -132,7 +137,7 @@ def requests_of(device: Device, pools: list[PoolId]) -> Requests:
             pool = recorded.pool_of(0, place) if recorded else DEFAULT_POOL
             stream.append((FAILED, count, sizes[place], streams[place], pool))
             count += 1
-        elif action in _SHRINKS:
+        elif action in SHRINKS:
             retired = recorded.retired(place) if recorded else None
             if retired is not None:
                 stream.append((RETIRED, 0, 0, 0, retired))
@@ -170,64 +175,6 @@ def _present_at_start(device: Device, pools: list[PoolId]) -> tuple[list[Request
     order = sorted(old.items(), key=lambda item: (-item[1][0], item[0]))
     stream: list[Request] = [(ALLOCATE, number, size, of, pool) for number, (_, (size, of, pool)) in enumerate(order)]
     return stream, {address: number for number, (address, _) in enumerate(order)}, sum(r[2] for r in stream)
-
-
-class _Releases:
-    """Segments given back: because memory ran short, or because the program emptied the cache.
-
-    It ran short only where what was reserved, with the segment that is made next, would have passed
-    all that was ever reserved; else there was room, and nothing but empty_cache gives segments back.
-    """
-
-    def __init__(self, device: Device) -> None:
-        trace = device.trace
-        moves = [
-            (place, trace.sizes[place] if action in _GROWS else -trace.sizes[place])
-            for place, action in enumerate(trace.actions)
-            if action in _GROWS or action in _SHRINKS
-        ]
-        self.segments = [size for _, size in moves]
-        reserved = at_start = device.reserved - sum(self.segments)
-        self.peak = max(at_start, 0)
-        for size in self.segments:
-            reserved += size
-            self.peak = max(self.peak, reserved)
-        self._refused: list[int] = []  # bytes that could not be reserved
-        self._flushes = set(self._found(trace, moves, at_start))
-
-    @property
-    def room(self) -> tuple[int, int] | None:
-        return (self.peak, max(self.peak, min(self._refused) - 1)) if self._refused else None
-
-    def _found(self, trace: Trace, moves: list[tuple[int, int]], reserved: int) -> Iterator[int]:
-        """The last release of each burst that was an empty_cache."""
-        at_burst = reserved
-        for number, (place, size) in enumerate(moves):
-            if size > 0 or not number or moves[number - 1][1] > 0:
-                at_burst = reserved
-            reserved += size
-            follower = trace.actions[place + 1] if place + 1 < len(trace) else Action.SNAPSHOT
-            if size > 0 or follower in (Action.SEGMENT_FREE, Action.SEGMENT_UNMAP, Action.OOM):
-                continue
-            grows = moves[number + 1][1] if follower in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP) else 0
-            if grows and at_burst + grows > self.peak:
-                self._refused.append(at_burst + grows)
-            else:
-                yield place
-        self._refused += self._refused_in_the_end(trace, reserved)
-
-    def _refused_in_the_end(self, trace: Trace, reserved: int) -> Iterator[int]:
-        """An out of memory comes after all that could be given back was: what was left, and a segment more."""
-        for place in reversed(list(trace.places(Action.OOM))):
-            later = sum(
-                size if action in _GROWS else -size
-                for action, size in zip(trace.actions[place:], trace.sizes[place:], strict=True)
-                if action in _GROWS or action in _SHRINKS
-            )
-            yield reserved - later + segment_size(trace.sizes[place], LARGE_SEGMENT)
-
-    def flushed(self, place: int) -> bool:
-        return place in self._flushes
 
 
 def alive_at_most(stream: Iterable[Request], left_out: Iterable[int] = ()) -> tuple[int, int]:
