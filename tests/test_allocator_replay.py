@@ -168,7 +168,7 @@ def test_that_it_fits_only_by_waiting_is_uncertain() -> None:
 
 
 def test_a_fraction_of_a_device_whose_size_is_not_known_is_uncertain() -> None:
-    """The constructor of DeviceCachingAllocator takes it for the limit since torch 2.10."""
+    """The allocator takes it for its limit: https://github.com/pytorch/pytorch/pull/161035"""
     settings = parse_settings("per_process_memory_fraction:0.5")
     outcome = what_if(requests(get(0, 60)), settings)
     assert not outcome.certain

@@ -118,7 +118,10 @@ def _share(name: str, value: str) -> float:
 
 
 def _divisions(value: str) -> tuple[int, ...]:
-    """One number for all sizes, or `[256:1,512:2,>:8]`: each slot up to the next named one takes the last one's."""
+    """One number for all sizes, or `[256:1,512:2,>:8]`: the first holds below it too, `>` above the last one named.
+
+    Before torch 2.10 `>` overwrote that last one: https://github.com/pytorch/pytorch/pull/165304
+    """
     if not value.startswith("["):
         return (_power("roundup_power2_divisions", value),) * SLOTS
     slots = [0] * SLOTS
