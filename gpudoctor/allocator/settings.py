@@ -120,7 +120,7 @@ def _share(name: str, value: str) -> float:
 def _divisions(value: str) -> tuple[int, ...]:
     """One number for all sizes, or `[256:1,512:2,>:8]`: the first holds below it too, `>` above the last one named.
 
-    Before torch 2.10 `>` overwrote that last one: https://github.com/pytorch/pytorch/pull/165304
+    As long as c10/cuda/CUDAAllocatorConfig.cpp read it itself, `>` overwrote that last one too.
     """
     if not value.startswith("["):
         return (_power("roundup_power2_divisions", value),) * SLOTS
