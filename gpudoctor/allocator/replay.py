@@ -23,7 +23,7 @@ from gpudoctor.allocator.requests import (
 )
 from gpudoctor.allocator.settings import UNLIMITED, Settings
 
-NEAR = 0.9  # of the room: from here on an address may decide
+NEAR = 0.75  # of the room: from here on an address may decide
 EARLIER_AND_LATER = (0.0, 0.5, 2.0)
 
 
@@ -43,7 +43,7 @@ class Run(msgspec.Struct, frozen=True):
     segments: tuple[int, ...]  # bytes made, negative: given back; in order
     ended: int = 0  # requests that were replayed
     left_out: tuple[int, ...] = ()  # numbers of blocks that it did not get
-    requested_peak: int = 0  # set by `what_if`
+    requested_peak: int = 0  # set by `likely_run`
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -54,6 +54,7 @@ class Outcome(msgspec.Struct, frozen=True):
     reserved_high: int
     certain: bool
     doubt: str  # why not certain
+    runs: int = 1
 
     @property
     def fits(self) -> bool:
@@ -142,11 +143,31 @@ def _gives_up(stream: list[Request], place: int, number: int) -> bool:
     return place + 1 < len(stream) and stream[place + 1][:2] == (FREE, number)
 
 
-def what_if(
+def likely_run(
     requests: Requests, settings: Settings, *, capacity: int = UNLIMITED, limit: int | None = None, stop: bool = True
+) -> Run:
+    """With the addresses of a fresh process, and other streams done when the record says."""
+    run = replay(requests.stream, settings, AddressSpace(), capacity=capacity, limit=limit, stop=stop)
+    whole = run.ended == len(requests.stream) and not run.left_out
+    requested = requests.peaks if whole else alive_at_most(requests.stream[: run.ended], run.left_out)
+    return msgspec.structs.replace(run, requested_peak=requested[0])
+
+
+def what_if(
+    requests: Requests,
+    settings: Settings,
+    *,
+    capacity: int = UNLIMITED,
+    limit: int | None = None,
+    stop: bool = True,
+    likely: Run | None = None,
 ) -> Outcome:
-    """Replay under settings; where chance decides (addresses, other streams' timing), under several chances."""
-    likely = replay(requests.stream, settings, AddressSpace(), capacity=capacity, limit=limit, stop=stop)
+    """Replay under settings; where chance decides (addresses, other streams' timing), under several chances.
+
+    `likely`: the first of these runs, where the caller has it.
+    """
+    if likely is None:
+        likely = likely_run(requests, settings, capacity=capacity, limit=limit, stop=stop)
     runs = [likely]
     room = min(capacity, capacity if limit is None else limit)
     near = likely.retries or likely.ooms or likely.reserved_peak > room * NEAR
@@ -167,10 +188,7 @@ def what_if(
     elif settings.memory_fraction < 1 and limit is None:
         agree, doubt = False, "the file does not tell the device's size, and so not what the fraction allows: use --cap"
     peaks = [run.reserved_peak for run in runs]
-    whole = likely.ended == len(requests.stream) and not likely.left_out
-    requested = requests.peaks if whole else alive_at_most(requests.stream[: likely.ended], likely.left_out)
-    likely = msgspec.structs.replace(likely, requested_peak=requested[0])
-    return Outcome(likely, min(peaks), max(peaks), agree, doubt)
+    return Outcome(likely, min(peaks), max(peaks), agree, doubt, len(runs))
 
 
 def _chances(requests: Requests, likely: Run) -> Iterator[tuple[list[Request], Space]]:
