@@ -6,6 +6,7 @@ import time
 
 from gpudoctor.collect.answers import Answers, ask, fields, first, integer, item, release
 from gpudoctor.collect.collector import collector
+from gpudoctor.collect.sampling import pause
 from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.gpu_clocks import GpuClocks, Reason
 from gpudoctor.facts.nvml import Nvml
@@ -70,8 +71,8 @@ def gpu_clocks(node: Node, gpus: tuple[Gpu, ...], nvml: Nvml) -> tuple[GpuClocks
     began = time.monotonic()
     clocks = ask(node, gpus, {**question, **CLOCKS})
     held = tuple(gpu for gpu, answers in clocks if _worth_a_sample(answers, counters))
-    if held and node.kind == "live":
-        time.sleep(max(0.0, began + SAMPLE_SECONDS - time.monotonic()))
+    if held:
+        pause(node, SAMPLE_SECONDS, began)
     after = {gpu.subject.id: answers["counters"] for gpu, answers in ask(node, held, question, sample=1)}
     return tuple(
         _clocks(gpu.subject, answers, _shares(answers, after.get(gpu.subject.id), counters)) for gpu, answers in clocks

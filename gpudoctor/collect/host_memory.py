@@ -58,15 +58,15 @@ def swapping(node: Node, sampling: Sampling, machine: Machine) -> Swapping | Unr
     first = required(_parsed(node, VMSTAT, counters))
     second = None
     if sampling.seconds:
-        pause(node, sampling, began)
+        pause(node, sampling.seconds, began)
         second = required(_parsed(node, VMSTAT, counters, sample=1))
 
-    def grown(name: str) -> Counted:
+    def grown(name: str) -> Reading[Counted]:
         """A kernel that cannot swap has no such counter."""
         later = second.get(name, 0) if second is not None else None
-        return counted(first.get(name, 0), later, sampling, machine.now - machine.booted)
+        return counted(first.get(name, 0), later, sampling, machine)
 
-    return Swapping(pages_in=grown("pswpin"), pages_out=grown("pswpout"))
+    return Swapping(pages_in=hold(grown("pswpin")), pages_out=hold(grown("pswpout")))
 
 
 def _parsed(node: Node, path: str, parse: Callable[[bytes], T], sample: int = 0) -> Reading[T]:

@@ -124,12 +124,11 @@ def _errors(
     first = _sums(node, numbers, 0)
     second: Mapping[int, list[Reading[int]]] = {}
     if sampling.seconds and first:
-        pause(node, sampling, began)
+        pause(node, sampling.seconds, began)
         second = _sums(node, numbers, 1)
-    up = machine.now - machine.get("booted", machine.now)
     return {
         gpu: _three(
-            [_grown(one, two, sampling, up) for one, two in zip(sums, second.get(gpu, [None] * 3), strict=True)]
+            [counted(one, two, sampling, machine) for one, two in zip(sums, second.get(gpu, [None] * 3), strict=True)]
         )
         for gpu, sums in first.items()
     }
@@ -138,12 +137,6 @@ def _errors(
 def _three(read: list[Reading[Counted]]) -> Errors:
     replays, recoveries, crc = read
     return replays, recoveries, crc
-
-
-def _grown(one: Reading[int], two: Reading[int] | None, sampling: Sampling, up: float) -> Reading[Counted]:
-    if isinstance(one, Unread):
-        return one
-    return two if isinstance(two, Unread) else counted(one, two, sampling, up)
 
 
 def _sums(node: Node, numbers: Mapping[int, Sequence[int]], sample: int) -> dict[int, list[Reading[int]]]:

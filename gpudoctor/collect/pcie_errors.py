@@ -14,7 +14,7 @@ from gpudoctor.facts.pcie import PcieErrors
 from gpudoctor.facts.sampling import Counted, Sampling
 from gpudoctor.node.surface import Node
 from gpudoctor.parse.aer_counters import aer_counters
-from gpudoctor.unread import Gap, Reading, Unread, hold
+from gpudoctor.unread import Gap, Reading, Unread, hold, required
 
 KINDS = ("correctable", "nonfatal", "fatal")
 Counts = dict[str, Reading[dict[str, int]]]
@@ -28,10 +28,10 @@ def pcie_errors(node: Node, machine: Machine, inventory: Inventory, sampling: Sa
     counting = {bus_id: counts for bus_id, counts in first.items() if not _without_aer(counts)}
     second: dict[str, Counts] = {}
     if sampling.seconds > 0 and counting:
-        pause(node, sampling, began)
+        pause(node, sampling.seconds, began)
         second = {bus_id: _counts(node, bus_id, 1) for bus_id in counting}
     return tuple(
-        _errors(devices[bus_id], counts, second.get(bus_id, {}), machine, sampling)
+        _errors(devices[bus_id], counts, second.get(bus_id, {}), sampling, machine)
         for bus_id, counts in counting.items()
     )
 
@@ -52,8 +52,8 @@ def _without_aer(counts: Counts) -> bool:
     return all(isinstance(held, Unread) and held.gap is Gap.ABSENT for held in counts.values())
 
 
-def _errors(device: PciDevice, first: Counts, second: Counts, machine: Machine, sampling: Sampling) -> PcieErrors:
-    correctable, nonfatal, fatal = (_grown(first[kind], second.get(kind), machine, sampling) for kind in KINDS)
+def _errors(device: PciDevice, first: Counts, second: Counts, sampling: Sampling, machine: Machine) -> PcieErrors:
+    correctable, nonfatal, fatal = (_grown(first[kind], second.get(kind), sampling, machine) for kind in KINDS)
     return PcieErrors(
         subject=device.subject,
         bus_id=device.bus_id,
@@ -64,17 +64,16 @@ def _errors(device: PciDevice, first: Counts, second: Counts, machine: Machine, 
 
 
 def _grown(
-    first: Reading[dict[str, int]], second: Reading[dict[str, int]] | None, machine: Machine, sampling: Sampling
+    first: Reading[dict[str, int]], second: Reading[dict[str, int]] | None, sampling: Sampling, machine: Machine
 ) -> Reading[dict[str, Counted]]:
     if isinstance(first, Unread):
         return first
     if isinstance(second, Unread):
         return second
-    booted = machine.reading("booted")
-    if second is None and isinstance(booted, Unread):
-        return booted
-    up = 0.0 if isinstance(booted, Unread) else machine.now - booted
-    return {
-        name: counted(count, None if second is None else second.get(name, count), sampling, up)
-        for name, count in first.items()
-    }
+    try:
+        return {
+            name: required(counted(count, None if second is None else second.get(name, count), sampling, machine))
+            for name, count in first.items()
+        }
+    except Unread as gap:
+        return gap

@@ -13,7 +13,7 @@ from gpudoctor.facts.pcie import GpuPcie
 from gpudoctor.facts.sampling import Counted, Sampling
 from gpudoctor.finding import Subject
 from gpudoctor.node.surface import Node
-from gpudoctor.unread import Reading, Unread, hold
+from gpudoctor.unread import Reading, hold
 
 REPLAYS = {"replays": ("nvmlDeviceGetPcieReplayCounter",)}
 QUESTIONS = {
@@ -33,10 +33,10 @@ def gpu_pcie(node: Node, gpus: tuple[Gpu, ...], machine: Machine, sampling: Samp
     first = ask(node, gpus, QUESTIONS)
     second: dict[str, Answers] = {}
     if sampling.seconds > 0 and first:
-        pause(node, sampling, began)
+        pause(node, sampling.seconds, began)
         second = {gpu.bus_id: answers for gpu, answers in ask(node, gpus, REPLAYS, sample=1)}
     return tuple(
-        _of(gpu.subject, answers, _replays(answers, second.get(gpu.bus_id), machine, sampling))
+        _of(gpu.subject, answers, _replays(answers, second.get(gpu.bus_id), sampling, machine))
         for gpu, answers in first
     )
 
@@ -54,12 +54,6 @@ def _of(subject: Subject, answers: Answers, replays: Reading[Counted]) -> GpuPci
     )
 
 
-def _replays(first: Answers, second: Answers | None, machine: Machine, sampling: Sampling) -> Reading[Counted]:
-    before = integer(first["replays"])
-    if isinstance(before, Unread):
-        return before
-    if second is not None:
-        after = integer(second["replays"])
-        return after if isinstance(after, Unread) else counted(before, after, sampling, 0.0)
-    booted = machine.reading("booted")
-    return booted if isinstance(booted, Unread) else counted(before, None, sampling, machine.now - booted)
+def _replays(first: Answers, second: Answers | None, sampling: Sampling, machine: Machine) -> Reading[Counted]:
+    after = None if second is None else integer(second["replays"])
+    return counted(integer(first["replays"]), after, sampling, machine)

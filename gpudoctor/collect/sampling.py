@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 from gpudoctor.collect.collector import collector
+from gpudoctor.facts.machine import Machine
 from gpudoctor.facts.sampling import Counted, Sampling
 from gpudoctor.node.surface import Node
+from gpudoctor.unread import Reading, Unread
 
 
 @collector
@@ -14,14 +16,17 @@ def sampling(node: Node) -> Sampling:
     return Sampling(seconds=node.sample_seconds)
 
 
-def pause(node: Node, sampling: Sampling, began: float) -> None:
+def pause(node: Node, seconds: float, began: float) -> None:
     """Wait for the second sample; `began`: time.monotonic() at the first. A recording answers at once."""
     if node.kind == "live":
-        time.sleep(max(0.0, began + sampling.seconds - time.monotonic()))
+        time.sleep(max(0.0, began + seconds - time.monotonic()))
 
 
-def counted(first: int, second: int | None, sampling: Sampling, seconds_up: float) -> Counted:
+def counted(first: Reading[int], second: Reading[int] | None, sampling: Sampling, machine: Machine) -> Reading[Counted]:
     """The growth between two samples, or, with one, all since the machine (and so the counter) started."""
-    if second is None:
-        return Counted(first, seconds_up, "boot")
-    return Counted(max(0, second - first), sampling.seconds, "sample")
+    if isinstance(first, Unread):
+        return first
+    if second is not None:
+        return second if isinstance(second, Unread) else Counted(max(0, second - first), sampling.seconds, "sample")
+    booted = machine.reading("booted")
+    return booted if isinstance(booted, Unread) else Counted(first, machine.now - booted, "boot")
