@@ -51,9 +51,8 @@ def test_registers_come_out_typed() -> None:
     assert port.access_control is not None
     assert (port.access_control.request_redirect, port.access_control.completion_redirect) == (True, True)
     gpu: Any = config_space(GPU)
-    assert (gpu.port_type, gpu.access_control, gpu.has_aer, gpu.extended) == ("endpoint", None, True, True)
+    assert (gpu.port_type, gpu.access_control, gpu.extended) == ("endpoint", None, True)
     assert (gpu.max_payload_bytes, gpu.max_payload_supported_bytes, gpu.max_read_request_bytes) == (256, 512, 4096)
-    assert (gpu.link_width, gpu.link_speed_gts, gpu.link_width_max, gpu.target_speed_gts) == (16, 32.0, 16, 32.0)
 
 
 def test_without_root_there_is_the_header_alone(tmp_path: Path) -> None:

@@ -17,10 +17,9 @@ from gpudoctor.collect.pid import FIRST_PIDS, KFD, alive, has_open
 from gpudoctor.facts.gpu_process import GpuHolder, GpuMemoryUse
 from gpudoctor.facts.pci import PciDevice
 from gpudoctor.node.surface import Node
-from gpudoctor.parse.kfd import gpu_of_node, properties
+from gpudoctor.parse.kfd import NODES, gpu_of_node, properties
 from gpudoctor.unread import Gap, Reading, Unread, hold
 
-NODES = "/sys/class/kfd/kfd/topology/nodes"
 PROCESSES = "/sys/class/kfd/kfd/proc"
 DEVICES = "/sys/bus/pci/devices"
 MOST_BYTES = 1 << 62  # above lies what some kernels count down to below zero

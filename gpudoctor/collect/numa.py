@@ -9,11 +9,13 @@ from gpudoctor.collect.collector import collector
 from gpudoctor.facts.numa import Numa, NumaNode
 from gpudoctor.node.surface import Node
 from gpudoctor.parse.cpu_list import cpus_in
+from gpudoctor.parse.meminfo import sizes
 from gpudoctor.unread import Gap, Reading, Unread, hold, required
 
 NODES = "/sys/devices/system/node"
+MEMINFO = "/proc/meminfo"
 _NAME = re.compile(r"node(\d+)")
-_MEMORY = re.compile(rb"^Node \d+ (MemTotal|MemFree):\s+(\d+) kB$", re.MULTILINE)
+_MEMORY = re.compile(r"^Node \d+ (MemTotal|MemFree):\s+(\d+) kB$", re.MULTILINE)
 
 
 @collector
@@ -44,9 +46,9 @@ def _numa_node(node: Node, which: int) -> NumaNode:
     cpus, distances, memory = (
         required(attribute(node, f"{where}/{name}")) for name in ("cpulist", "distance", "meminfo")
     )
-    sizes = {name: int(kib) << 10 for name, kib in _MEMORY.findall(memory.encode())}
+    held = {name: int(kib) << 10 for name, kib in _MEMORY.findall(memory)}
     try:
-        return NumaNode(which, cpus_in(cpus), sizes[b"MemTotal"], sizes[b"MemFree"], tuple(map(int, distances.split())))
+        return NumaNode(which, cpus_in(cpus), held["MemTotal"], held["MemFree"], tuple(map(int, distances.split())))
     except (KeyError, ValueError) as error:
         raise Unread(Gap.MALFORMED, where, f"cannot be understood: {error}") from error
 
@@ -54,13 +56,16 @@ def _numa_node(node: Node, which: int) -> NumaNode:
 def _whole(node: Node) -> Reading[tuple[NumaNode, ...]]:
     """A kernel without NUMA has no such folder: the machine is one node."""
     online = attribute(node, "/sys/devices/system/cpu/online")
-    memory = node.read("/proc/meminfo")
+    memory = node.read(MEMINFO)
     if isinstance(online, Unread):
         return online
     if isinstance(memory, Unread):
         return memory
-    sizes = {name: int(kib) << 10 for name, kib in re.findall(rb"^(\w+):\s+(\d+) kB$", memory, re.MULTILINE)}
-    return (NumaNode(0, cpus_in(online), sizes.get(b"MemTotal", 0), sizes.get(b"MemFree", 0), (10,)),)
+    held = sizes(memory)
+    try:
+        return (NumaNode(0, cpus_in(online), held["MemTotal"], held["MemFree"], (10,)),)
+    except (KeyError, ValueError) as error:
+        return Unread(Gap.MALFORMED, MEMINFO, f"cannot be understood: {error}")
 
 
 def _setting(node: Node, path: str) -> Reading[int]:

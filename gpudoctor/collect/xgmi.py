@@ -8,10 +8,8 @@ import msgspec
 
 from gpudoctor.collect.attribute import attribute
 from gpudoctor.node.surface import Node
-from gpudoctor.parse.kfd import XGMI, gpu_of_node, properties
+from gpudoctor.parse.kfd import NODES, XGMI, gpu_of_node, properties
 from gpudoctor.unread import Gap, Reading, Unread
-
-NODES = "/sys/class/kfd/kfd/topology/nodes"
 
 
 class Xgmi(msgspec.Struct, frozen=True):

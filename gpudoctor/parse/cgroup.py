@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
 
 import msgspec
+
+from gpudoctor.facts.process import Manager
 
 ROOT = "/sys/fs/cgroup"
 _SLURM = re.compile(r"/(?:[\w.-]*_)?slurmstepd\.scope(?:/|$)|/slurm(?:_[\w.-]+)?/uid_\d+/")
 _KUBERNETES = re.compile(r"kubepods|kubelet")
 _CONTAINER = re.compile(
-    r"(?:/docker/|docker-|/libpod-|/crio-|cri-containerd-|/containerd/|/lxc[./]|/lxc\.payload\.|/actions_job/)"
-    r"(?P<id>[0-9a-f]{12})?"
+    r"/docker/|docker-|/libpod-|/crio-|cri-containerd-|/containerd/|/lxc[./]|/lxc\.payload\.|/actions_job/"
 )
 _CONTAINER_ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{12})[0-9a-f]{52}(?![0-9a-f])")
 _UNIT = re.compile(r"([^/]+\.(?:service|scope|slice))(?:/|$)")
@@ -20,7 +20,7 @@ _UNIT = re.compile(r"([^/]+\.(?:service|scope|slice))(?:/|$)")
 
 class Cgroup(msgspec.Struct, frozen=True):
     path: str
-    manager: Literal["slurm", "kubernetes", "container", "systemd"] | None
+    manager: Manager | None
     unit: str  # the systemd unit, or the first 12 digits of the container's id
     cpusets: tuple[str, ...]  # files that may hold the CPUs it is left, nearest first
 
@@ -40,7 +40,7 @@ def parse_cgroup(text: str) -> Cgroup:
     return Cgroup(telling, _manager(telling), _unit(telling), tuple(_cpusets(paths)))
 
 
-def _manager(path: str) -> Literal["slurm", "kubernetes", "container", "systemd"] | None:
+def _manager(path: str) -> Manager | None:
     if _SLURM.search(path):
         return "slurm"
     if _KUBERNETES.search(path):

@@ -1,4 +1,4 @@
-"""PCI configuration space: what a device's PCI Express, AER and ACS capabilities say.
+"""PCI configuration space: what a device's PCI Express and ACS capabilities say.
 
 Registers: https://github.com/torvalds/linux/blob/master/include/uapi/linux/pci_regs.h
 """
@@ -12,7 +12,7 @@ import msgspec
 from gpudoctor.facts.pcie import AccessControl, PortType
 
 HEADER, CONVENTIONAL = 64, 256
-_EXPRESS, _AER, _ACS = 0x10, 0x0001, 0x000D
+_EXPRESS, _ACS = 0x10, 0x000D
 _PORTS: dict[int, PortType] = {
     0: "endpoint",
     1: "endpoint",
@@ -20,25 +20,18 @@ _PORTS: dict[int, PortType] = {
     5: "switch_upstream",
     6: "switch_downstream",
 }
-_SPEEDS_GTS = {1: 2.5, 2: 5.0, 3: 8.0, 4: 16.0, 5: 32.0, 6: 64.0, 7: 128.0}
 _REQUEST_REDIRECT, _COMPLETION_REDIRECT = 0x04, 0x08
 
 
 class ConfigSpace(msgspec.Struct, frozen=True):
-    """None: the register holds what the specification leaves undefined, or the device has no link."""
+    """A size is None where the register holds what the specification leaves undefined."""
 
     port_type: PortType
     max_payload_bytes: int | None  # set now
     max_payload_supported_bytes: int | None
     max_read_request_bytes: int | None
-    link_speed_gts: float | None
-    link_width: int
-    link_speed_max_gts: float | None
-    link_width_max: int
-    target_speed_gts: float | None  # as firmware or an administrator limits it
     extended: bool  # whether the capabilities beyond the first 256 bytes could be seen
-    access_control: AccessControl | None
-    has_aer: bool
+    access_control: AccessControl | None  # None: it has none, or what holds it could not be seen
 
 
 def is_gone(config: bytes) -> bool:
@@ -57,21 +50,14 @@ def config_space(config: bytes) -> ConfigSpace | None:
     if at is None or is_gone(config):
         return None
     flags, supported, control = _word(config, at + 2), _word(config, at + 4), _word(config, at + 8)
-    capability, status = _word(config, at + 12), _word(config, at + 18)
     extended = dict(_extended(config))
     return ConfigSpace(
         port_type=_PORTS.get(flags >> 4 & 0xF, "other"),
         max_payload_bytes=_bytes(control >> 5),
         max_payload_supported_bytes=_bytes(supported),
         max_read_request_bytes=_bytes(control >> 12),
-        link_speed_gts=_SPEEDS_GTS.get(status & 0xF),
-        link_width=status >> 4 & 0x3F,
-        link_speed_max_gts=_SPEEDS_GTS.get(capability & 0xF),
-        link_width_max=capability >> 4 & 0x3F,
-        target_speed_gts=_SPEEDS_GTS.get(_word(config, at + 0x30) & 0xF) if flags & 0xF >= 2 else None,
         extended=len(config) > CONVENTIONAL,
         access_control=_access_control(config, extended[_ACS]) if _ACS in extended else None,
-        has_aer=_AER in extended,
     )
 
 

@@ -1,12 +1,13 @@
-"""What amdkfd tells of the links between its nodes: /sys/class/kfd/kfd/topology/nodes/*/io_links/*/properties.
+"""What amdkfd tells of its nodes, which are CPUs and GPUs, and of the links between them.
 
-The fields are printed by drivers/gpu/drm/amd/amdkfd/kfd_topology.c as `name value`, all decimal.
+Both have a file `properties`, printed by drivers/gpu/drm/amd/amdkfd/kfd_topology.c as `name value`, all decimal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+NODES = "/sys/class/kfd/kfd/topology/nodes"
 XGMI = 11  # CRAT_IOLINK_TYPE_XGMI of kfd_crat.h
 
 
