@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpudoctor.facts.numa import Numa, NumaNode
-from gpudoctor.parse.cpu_list import cpu_list, cpus_in
+from gpudoctor.facts.numa import Numa, NumaNode, cpu_list
+from gpudoctor.parse.cpu_list import cpus_in
 
 
 @given(st.frozensets(st.integers(0, 500)))

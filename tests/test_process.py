@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from casebook import load_node
-from gpudoctor_checks.cpu_list import cpu_list
 from gpudoctor_checks.topology.processes import misplaced
 
 from gpudoctor.collect.collector import collect
-from gpudoctor.facts.numa import Numa, NumaNode
+from gpudoctor.facts.numa import Numa, NumaNode, cpu_list
 from gpudoctor.facts.pci import Inventory, PciDevice, gpu_subject
 from gpudoctor.facts.process import GpuProcess
 from gpudoctor.finding import Confidence, Finding

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import groupby
+
 import msgspec
 
 from gpudoctor.facts.fact import Fact, fact, source
 
 Cpus = frozenset[int]
+
+
+def cpu_list(numbers: Iterable[int]) -> str:
+    """CPUs, or nodes, as the kernel writes them and taskset and numactl take them: `0-15,32-47`."""
+    runs = groupby(enumerate(sorted(set(numbers))), key=lambda placed: placed[1] - placed[0])
+    ends = [[number for _, number in run] for _, run in runs]
+    return ",".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else str(run[0]) for run in ends)
 
 
 class NumaNode(msgspec.Struct, frozen=True):

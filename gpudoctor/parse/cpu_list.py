@@ -19,15 +19,3 @@ def cpus_in(text: str) -> frozenset[int]:
         used, group = int(shape[3] or 1), int(shape[4] or 1)
         found |= {each for each in range(first, last + 1) if (each - first) % max(1, group) < used}
     return frozenset(found)
-
-
-def cpu_list(cpus: frozenset[int]) -> str:
-    """`0-15,32-47`, as taskset and numactl take it."""
-    parts: list[str] = []
-    ordered = sorted(cpus)
-    start = 0
-    for place, each in enumerate(ordered):
-        if place + 1 == len(ordered) or ordered[place + 1] != each + 1:
-            parts.append(str(each) if start == place else f"{ordered[start]}-{each}")
-            start = place + 1
-    return ",".join(parts)

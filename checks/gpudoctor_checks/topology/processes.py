@@ -10,12 +10,11 @@ import msgspec
 
 from gpudoctor.check import check
 from gpudoctor.facts.host import Cpu
-from gpudoctor.facts.numa import Cpus, Numa
+from gpudoctor.facts.numa import Cpus, Numa, cpu_list
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.facts.process import ChildProcess, GpuProcess, Thread
 from gpudoctor.finding import Confidence, Evidence, Finding, Subject
 from gpudoctor.unread import Unread
-from gpudoctor_checks.cpu_list import cpu_list
 from gpudoctor_checks.topology.surroundings import SAME_PACKAGE, Surroundings, cpus_of, surroundings
 
 GIB = 1 << 30
@@ -138,7 +137,7 @@ def _isolated(cpu: Cpu | None) -> Cpus:
 def _values(process: GpuProcess, around: Surroundings, isolated: Cpus, move_threads: bool) -> dict[str, Any]:
     """What the sentences of the row need, its command lines among them."""
     cpuset: Cpus | None = process.get("cpuset")
-    nodes: frozenset[int] = process.get("memory_nodes_allowed", frozenset())
+    nodes: frozenset[int] | None = process.get("memory_nodes_allowed")
     near = cpus_of(around.homes)
     if cpuset is not None and cpuset & around.near_cpus:
         near = near & cpuset or around.near_cpus & cpuset
@@ -157,7 +156,7 @@ def _values(process: GpuProcess, around: Surroundings, isolated: Cpus, move_thre
         "nodes_package": cpu_list(around.near_numbers),
         "nodes_far": nodes_far,
         "distance": SAME_PACKAGE,
-        "cpuset": f"CPUs {'unknown' if cpuset is None else cpu_list(cpuset)}, memory of nodes {cpu_list(nodes)}",
+        "cpuset": f"CPUs {_listed(cpuset)}, memory of nodes {_listed(nodes)}",
         "cgroup": process.get("cgroup") or "/",
         "unit": process.get("unit") or "UNIT",
         "container": process.get("unit") or "CONTAINER",
@@ -169,6 +168,10 @@ def _values(process: GpuProcess, around: Surroundings, isolated: Cpus, move_thre
         "far_bytes": _far_and_whole(process.get("memory_bytes_by_node", {}), around)[0],
         "pinned_far_bytes": _far_and_whole(process.get("pinned_bytes_by_node", {}), around)[0],
     }
+
+
+def _listed(numbers: frozenset[int] | None) -> str:
+    return "unknown" if numbers is None else cpu_list(numbers)
 
 
 def taskset(pids: Sequence[int], cpus: Cpus) -> str:
@@ -208,7 +211,7 @@ def _crowd(own: Sequence[GpuProcess], cpus: Cpus, online: Cpus, isolated: Cpus, 
         Subject("process", f"cpus {cpu_list(cpus)}", shown, tuple(within)),
         evidence=[Evidence(each.source("cpus_allowed"), f"Cpus_allowed_list {cpu_list(cpus)}") for each in own[:8]],
         gpus=gpus,
-        cpus=cpu_list(cpus),
+        cpus=cpu_list(cpus) or "none",
         cpu_count=f"{len(cpus)} CPU{'s' if len(cpus) != 1 else ''}",
         pids=", ".join(map(str, pids)),
         taskset=taskset(pids, left),

@@ -13,7 +13,7 @@ from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.host import Cpu, HostMemory
 from gpudoctor.facts.machine import Machine
 from gpudoctor.facts.nic import Nic
-from gpudoctor.facts.numa import Numa
+from gpudoctor.facts.numa import Numa, cpu_list
 from gpudoctor.facts.nvlink import GpuNvLinks
 from gpudoctor.facts.nvml import Nvml
 from gpudoctor.facts.pci import Inventory, PciDevice
@@ -21,7 +21,6 @@ from gpudoctor.facts.pcie import PcieLink as PcieLinkFact
 from gpudoctor.facts.peers import GpuPeers
 from gpudoctor.facts.process import GpuProcess
 from gpudoctor.facts.topology import Topology
-from gpudoctor.parse.cpu_list import cpu_list
 from gpudoctor.render.topo.links import links_of
 from gpudoctor.render.topo.picture import (
     SCHEMA_VERSION,

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from gpudoctor.facts.fact import Facts
 from gpudoctor.facts.nic import Nic
-from gpudoctor.facts.numa import Numa
+from gpudoctor.facts.numa import Numa, cpu_list
 from gpudoctor.facts.peers import GpuPeers, Status
 from gpudoctor.facts.topology import Topology, Way
 from gpudoctor.finding import Subject
-from gpudoctor.parse.cpu_list import cpu_list
 from gpudoctor.render.topo.picture import Cell, Device, Mark, Matrix, Row
 
 

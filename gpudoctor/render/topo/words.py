@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from gpudoctor.parse.cpu_list import cpu_list
+from gpudoctor.facts.numa import cpu_list
 from gpudoctor.render.story import counted
 from gpudoctor.render.topo.picture import Cable, Device, Interface, Mark, NumaNode, PcieLink, Picture, RdmaPort
 
