@@ -126,7 +126,8 @@ def facts_of(folder: Path, case: dict[str, Any]) -> Facts:
 def fact_of_snapshot(name: str) -> Fact:
     import made_snapshots
 
-    from gpudoctor.allocator.explain import explain, fact_of
+    from gpudoctor.allocator.explain import explain
+    from gpudoctor.allocator.fact import fact_of
 
     snapshot = getattr(made_snapshots, name)()
     return fact_of(explain(snapshot, snapshot.devices[0], source=f"{name}.pickle"))

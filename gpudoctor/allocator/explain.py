@@ -1,45 +1,27 @@
-"""What a snapshot tells of one device: from the file's content to an Explanation, and to the fact that checks judge."""
+"""What a snapshot tells of one device: from the file's content to an Explanation."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from os.path import basename
 
 import msgspec
 
-from gpudoctor.allocator.address_space import AddressSpace
-from gpudoctor.allocator.candidates import DEFAULT, candidates, kept_settings, price, versions
+from gpudoctor.allocator.candidates import DEFAULT, candidates
 from gpudoctor.allocator.course import course_of, with_blocks
 from gpudoctor.allocator.engine import round_size, segment_size
-from gpudoctor.allocator.explanation import Explanation, Moment, WhatIf
+from gpudoctor.allocator.explanation import Explanation, Moment
 from gpudoctor.allocator.fidelity import Fidelity, fidelity
 from gpudoctor.allocator.frames import one_line
-from gpudoctor.allocator.holders import Program, holders, holes, pins, pools, usable_hole
-from gpudoctor.allocator.replay import NEAR, Outcome, replay
-from gpudoctor.allocator.replay import what_if as replayed
+from gpudoctor.allocator.holders import Program, holders, holes, pins, pools
 from gpudoctor.allocator.requests import Requests, requests_of
-from gpudoctor.allocator.settings import LARGE_SEGMENT, UNLIMITED, Settings, parse_settings
-from gpudoctor.allocator.snapshot import DEFAULT_POOL, Action, Device, Segment, Snapshot
+from gpudoctor.allocator.settings import LARGE_SEGMENT, Settings, parse_settings
+from gpudoctor.allocator.snapshot import Action, Device, Segment, Snapshot
 from gpudoctor.allocator.state import Held, History
-from gpudoctor.facts.allocator import AllocatorSnapshot, Alternative, GrowingStack, PinningStack
-from gpudoctor.finding import Subject
-from gpudoctor.unread import Gap, Unread, hold
+from gpudoctor.allocator.what_if import Limit, Named, Progress, Replays, limits_of
 
-LARGE = 300_000  # requests: from here on, settings that nobody asked for are replayed once
-MADE_SURE = 3
+MOST_FAILURES = 100  # the latest, looked at for what the device had then
 PEAK, FAILURE, END = "peak", "out of memory", "end"
-Progress = Callable[[int, int], None]  # done, of how many
-
-
-class Limit(msgspec.Struct, frozen=True):
-    """What a replay may reserve: what the device has, or what a memory fraction allows."""
-
-    capacity: int = UNLIMITED
-    fraction: int | None = None
-
-    @property
-    def bytes(self) -> int:
-        return self.capacity if self.fraction is None else self.fraction
 
 
 def explain(
@@ -58,31 +40,40 @@ def explain(
 
     `total`: bytes of the device, where the caller knows them. Raises InvalidSettings.
     """
-    texts = [text for text in what_if if text != "all"]
-    parsed = [(text, parse_settings(text)) for text in texts]
-    history = History(device, snapshot.settings, snapshot.pools)
-    trace = device.trace
-    course = course_of(history)
-    failures = list(trace.places(Action.OOM))
-    places = {PEAK: course.peak_place, **({FAILURE: failures[-1]} if failures else {}), END: len(trace)}
-    states = {place: (segments, held) for place, segments, held in history.segments_at(places.values())}
-    states[len(trace)] = device.segments, states[len(trace)][1]
-    moments = tuple(
-        _moment(name, place, states[place], history) for name, place in places.items() if _tells(trace, name)
-    )
-    at = FAILURE if failures else moments[0].name
-    segments, held = states[places[at]]
-    program = Program(snapshot.stacks)
+    asked = [(text, parse_settings(text)) for text in what_if if text != "all"]
     requests = requests_of(device, snapshot.pools, snapshot.settings, snapshot.stacks)
-    replays = bool(len(trace)) and requests.allocations > 0
-    wanted = trace.sizes[failures[-1]] if failures else 0
-    is_capped = bool(failures) and trace.addresses[failures[-1]] >= _segment(snapshot.settings, wanted)
-    refusal = failures[-1] if failures and not is_capped else None
-    there = None if refusal is None else _reserved(history, refusal) + trace.addresses[refusal]
+    made = _recorded(snapshot, device, requests, source=source, cap=cap, top=top, total=total)
+    if made.fidelity is None:
+        return made
+    named = list(asked)
+    if not asked or "all" in what_if:
+        limited, known = cap is not None or made.is_capped, {text for text, _ in asked}
+        texts = candidates(snapshot.torch_era, limited=limited, everything="all" in what_if)
+        named += [(text, parse_settings(text)) for text in texts if text not in known]
+    return _with_what_if(made, requests, named, stop=stop, progress=progress, sure=bool(asked))
+
+
+def _recorded(
+    snapshot: Snapshot,
+    device: Device,
+    requests: Requests,
+    *,
+    source: str,
+    cap: int | None,
+    top: int,
+    total: int | None,
+) -> Explanation:
+    """All but what other settings would have done."""
+    trace, history, program = device.trace, History(device, snapshot.settings, snapshot.pools), Program(snapshot.stacks)
+    course, failures = course_of(history), list(trace.places(Action.OOM))
+    failure = _last_failure(history, snapshot.settings) if failures else None
+    moments, segments, held = _moments(history, course.peak_place, failure)
+    there = failure.room if failure else None
     room = _narrowed(requests.room, there)
-    trusted = _fidelity(device, requests, snapshot.settings, _of_room(room, is_capped)) if replays else None
+    is_capped = failure is not None and failure.is_capped
     outside, is_least = _outside(history, failures, total)
-    made = Explanation(
+    private = pools(segments)
+    return Explanation(
         source=basename(source),
         device=device.index,
         device_count=snapshot.device_count,
@@ -95,46 +86,62 @@ def explain(
         timeline=course.timeline,
         moments=moments,
         stacks=tuple(one_line(stack) for stack in snapshot.stacks),
-        pins=pins(segments, held, places[at])[:top],
+        pins=pins(segments, held, failure.place if failure else moments[0].place)[:top],
         by_frame=holders(held, program.frame)[:top] if program.has_stacks else (),
         by_category=holders(held, program.category) if program.has_stacks else (),
         growing=with_blocks(course.growing, held)[:top],
-        pools=pools(segments),
+        pools=private,
         outside=outside,
-        device_free=trace.addresses[failures[-1]] if failures else None,
+        device_free=failure.device_free if failure else None,
         room=room,
         room_at_failure=there,
         live_peak=requests.peaks[0] or sum(block.requested for block in held),
-        fidelity=trusted,
+        fidelity=_fidelity(device, requests, snapshot.settings, limits_of(room, is_capped=is_capped)),
         what_if=(),
         settings=snapshot.settings,
-        failed=wanted,
-        device_allocs=sum(trace.actions.count(action) for action in (Action.SEGMENT_ALLOC, Action.SEGMENT_MAP)),
+        failed=failure.size if failure else 0,
         is_capped=is_capped,
         outside_is_least=is_least,
-        live_at_failure=_needed(held, wanted),
-        truncated=bool(history.present) and bool(len(trace)),
-        private_free=sum(pool.reserved - pool.allocated for pool in pools(segments)),
+        live_at_failure=_needed(held, failure.size if failure else 0),
+        private_free=sum(pool.reserved - pool.allocated for pool in private),
         cap=cap,
         packages=program.packages(),
     )
-    if not replays:
-        return made
-    if not texts or "all" in what_if:
-        limited = cap is not None or is_capped
-        parsed += [
-            (text, parse_settings(text))
-            for text in candidates(snapshot.torch_era, limited=limited, everything="all" in what_if)
-            if text not in texts
-        ]
-    return _with_what_if(made, requests, parsed, stop, progress, asked=bool(texts))
-
-
-def _tells(trace: object, name: str) -> bool:
-    return name == END or len(trace) > 0  # type: ignore[arg-type]
 
 
 # the state at a moment
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    place: int
+    size: int  # bytes of the request, rounded
+    device_free: int
+    reserved: int
+    is_capped: bool  # the device had enough free for the segment
+
+    @property
+    def room(self) -> int | None:
+        """Bytes that the device had for this allocator, where it was the device that refused."""
+        return None if self.is_capped else self.reserved + self.device_free
+
+
+def _last_failure(history: History, settings: Settings) -> _Failure:
+    trace = history.trace
+    *_, place = trace.places(Action.OOM)
+    size, free = trace.sizes[place], trace.addresses[place]
+    return _Failure(place, size, free, _reserved(history, place), free >= _segment(settings, size))
+
+
+def _moments(
+    history: History, peak: int, failure: _Failure | None
+) -> tuple[tuple[Moment, ...], tuple[Segment, ...], list[Held]]:
+    """The peak, the last failure and the end; and of the one that matters the segments and blocks."""
+    end = len(history.trace)
+    places = {PEAK: peak, **({FAILURE: failure.place} if failure else {}), END: end} if end else {END: end}
+    states = {place: (segments, held) for place, segments, held in history.segments_at(places.values())}
+    states[end] = history.device.segments, states[end][1]
+    moments = tuple(_moment(name, place, states[place], history) for name, place in places.items())
+    return moments, *states[failure.place if failure else moments[0].place]
 
 
 def _moment(name: str, place: int, state: tuple[tuple[Segment, ...], list[Held]], history: History) -> Moment:
@@ -170,7 +177,7 @@ def _outside(history: History, failures: Sequence[int], total: int | None) -> tu
     """
     if not failures:
         return None, False
-    there = {place: _reserved(history, place) + history.trace.addresses[place] for place in failures[-100:]}
+    there = {place: _reserved(history, place) + history.trace.addresses[place] for place in failures[-MOST_FAILURES:]}
     now = there[failures[-1]]
     if total is not None:
         return max(0, total - now), False
@@ -214,197 +221,28 @@ def _notes(snapshot: Snapshot, history: History, program: Program) -> Iterator[s
 # replays
 
 
-def _limits(explanation: Explanation) -> tuple[Limit, ...]:
-    if explanation.cap is not None:
-        return (Limit(fraction=explanation.cap),)
-    return _of_room(explanation.room, explanation.is_capped)
-
-
-def _of_room(room: tuple[int, int] | None, is_capped: bool) -> tuple[Limit, ...]:
-    if room is None:
-        return (Limit(),)
-    return tuple(Limit(fraction=size) if is_capped else Limit(capacity=size) for size in sorted(set(room)))
-
-
 def _narrowed(room: tuple[int, int] | None, there: int | None) -> tuple[int, int] | None:
     """What the device had at the failure, unless others took some since it gave more."""
     return room if room is None or there is None or not room[0] <= there <= room[1] else (there, there)
 
 
-def _fidelity(device: Device, requests: Requests, settings: Settings, limits: Sequence[Limit]) -> Fidelity:
-    """Of the rooms that the refusals allow, the one that repeats the record best."""
+def _fidelity(device: Device, requests: Requests, settings: Settings, limits: Sequence[Limit]) -> Fidelity | None:
+    """Of the rooms that the refusals allow, the one that repeats the record best; None: nothing to replay."""
+    if not len(device.trace) or not requests.allocations:
+        return None
     tried = [fidelity(device, requests, settings, capacity=limit.capacity, limit=limit.fraction) for limit in limits]
     return max(tried, key=lambda each: (each.trusted, each.share, -each.peak_error))
 
 
 def _with_what_if(
-    explanation: Explanation,
-    requests: Requests,
-    parsed: Sequence[tuple[str, Settings]],
-    stop: bool,
-    progress: Progress | None,
-    *,
-    asked: bool,
+    made: Explanation, requests: Requests, named: Sequence[Named], *, stop: bool, progress: Progress | None, sure: bool
 ) -> Explanation:
-    limits = _limits(explanation)
-    cap = explanation.cap or (explanation.room[0] if explanation.room else None)
-    outcomes = _Outcomes(requests, limits, stop)
-    every = [*parsed, (explanation.settings_text or DEFAULT, explanation.settings)]
-    tried = []
-    for number, (text, settings) in enumerate(every):
-        if progress is not None:
-            progress(number, len(every))
-        in_full = asked or len(requests.stream) < LARGE
-        tried.append(WhatIf(text, settings, cap, outcomes.of(settings) if in_full else outcomes.at_first(settings)))
-    if not (asked or len(requests.stream) < LARGE):
-        tried = list(_foremost_in_full(tried, outcomes))
-    return msgspec.structs.replace(explanation, what_if=tuple(tried[:-1]), recorded=tried[-1])
-
-
-class _Outcomes:
-    """Each settings' outcome is worked out once."""
-
-    def __init__(self, requests: Requests, limits: Sequence[Limit], stop: bool) -> None:
-        self._requests = requests
-        self._limits = limits
-        self._stop = stop
-        self._full: dict[Settings, Outcome] = {}
-        self._first: dict[Settings, Outcome] = {}
-
-    def of(self, settings: Settings) -> Outcome:
-        """Under the least room that there may have been; where that decides, under the most too."""
-        if settings not in self._full:
-            low = self._under(settings, self._limits[0])
-            whole = len(self._limits) == 1 or (low.fits and low.certain and not low.run.retries)
-            self._full[settings] = low if whole else self._both(low, self._under(settings, self._limits[-1]))
-        return self._full[settings]
-
-    def at_first(self, settings: Settings) -> Outcome:
-        """One replay: certain where nothing comes near the limit."""
-        if settings not in self._first:
-            limit = self._limits[0]
-            run = replay(
-                self._requests.stream,
-                settings,
-                AddressSpace(),
-                capacity=limit.capacity,
-                limit=limit.fraction,
-                stop=self._stop,
-            )
-            far = not run.ooms and not run.retries and run.reserved_peak < NEAR * limit.bytes
-            doubt = (
-                ""
-                if far
-                else "replayed once, because the record is long: name the settings with --what-if to make sure"
-            )
-            self._first[settings] = Outcome(run, run.reserved_peak, run.reserved_peak, far, doubt)
-        return self._first[settings]
-
-    def _under(self, settings: Settings, limit: Limit) -> Outcome:
-        return replayed(self._requests, settings, capacity=limit.capacity, limit=limit.fraction, stop=self._stop)
-
-    def _both(self, low: Outcome, high: Outcome) -> Outcome:
-        doubt = low.doubt or high.doubt
-        if low.fits != high.fits:
-            least, most = (f"{limit.bytes / 2**30:.2f}" for limit in (self._limits[0], self._limits[-1]))
-            doubt = (
-                "it depends on how much could be reserved, and the record only tells that it was between "
-                f"{least} and {most} GiB"
-            )
-        return Outcome(
-            low.run,
-            min(low.reserved_low, high.reserved_low),
-            max(low.reserved_high, high.reserved_high),
-            low.certain and high.certain and low.fits == high.fits,
-            doubt,
-        )
-
-
-def _foremost_in_full(tried: Sequence[WhatIf], outcomes: _Outcomes) -> Iterator[WhatIf]:
-    """The recorded settings and the best that fit are made sure of, until one fits for certain."""
-    sure: set[str] = {tried[-1].settings}
-    for each in sorted((each for each in tried if each.outcome.fits), key=price)[:MADE_SURE]:
-        sure.add(each.settings)
-        if outcomes.of(each.parsed).certain and outcomes.of(each.parsed).fits:
-            break
-    for each in tried:
-        yield msgspec.structs.replace(each, outcome=outcomes.of(each.parsed)) if each.settings in sure else each
-
-
-# for checks
-
-
-def subject_of(explanation: Explanation) -> Subject:
-    name = explanation.source or "the snapshot"
-    return Subject("gpu", f"{name}#{explanation.device}", f"device {explanation.device} of {name}")
-
-
-def fact_of(explanation: Explanation) -> AllocatorSnapshot:
-    moment = explanation.moment
-    no_failure = Unread(Gap.ABSENT, "device_traces", "no out-of-memory event is recorded")
-    size_unknown = Unread(Gap.ABSENT, "device_traces oom", "tells what is free on the GPU, not how large it is")
-    no_limit = Unread(Gap.ABSENT, "device_traces", "no refusal is recorded, so the limit is not known")
-    outside = explanation.outside
-    exact = explanation.cap or explanation.room_at_failure
-    room = explanation.room if exact is None else (exact, exact)
-    return AllocatorSnapshot(
-        subject=subject_of(explanation),
-        settings=explanation.settings_text,
-        torch_era=explanation.torch_era,
-        failed_bytes=explanation.failed or None,
-        wanted_bytes=moment.wanted if explanation.failed else hold(no_failure),
-        allocated_bytes=moment.allocated,
-        requested_bytes=moment.requested,
-        reserved_bytes=moment.reserved,
-        largest_hole_bytes=_largest_hole(explanation, moment),
-        live_peak_bytes=explanation.live_at_failure,
-        device_free_bytes=hold(no_failure if explanation.device_free is None else explanation.device_free),
-        outside_bytes=hold((size_unknown if explanation.failed else no_failure) if outside is None else outside),
-        room_bytes=hold(room if room is not None else no_limit),
-        alternatives=tuple(_alternatives(explanation)),
-        trusted=explanation.fidelity is not None and explanation.fidelity.trusted,
-        growing=tuple(
-            GrowingStack(_where(explanation, growth.stack), growth.first, growth.last, growth.steps)
-            for growth in explanation.growing
-        ),
-        pinning=tuple(
-            PinningStack(_where(explanation, pin.stack), pin.unusable, pin.segments) for pin in explanation.pins
-        ),
-        moment=moment.name,
-        is_capped=explanation.is_capped,
-        outside_is_least=explanation.outside_is_least,
-        private_free_bytes=explanation.private_free,
-        device_allocs=explanation.device_allocs,
-        kept_settings=kept_settings(explanation.settings_text),
-        is_truncated=explanation.truncated,
-        oldest_torch=versions(explanation.torch_era)[:1],
-        packages=explanation.packages,
-        has_stacks=bool(explanation.by_frame),
-        cap_bytes=explanation.cap,
-        reasons=explanation.fidelity.reasons if explanation.fidelity is not None else (),
-    )
-
-
-def _largest_hole(explanation: Explanation, moment: Moment) -> int:
-    if explanation.failed:
-        return usable_hole(moment.segments, explanation.failed)
-    own = (hole.size for hole in moment.holes if moment.segments[hole.segment].pool == DEFAULT_POOL)
-    return max(own, default=0)
-
-
-def _where(explanation: Explanation, stack: int) -> str:
-    return explanation.stacks[stack] if stack >= 0 else "no stack recorded"
-
-
-def _alternatives(explanation: Explanation) -> Iterator[Alternative]:
-    tried = [*explanation.what_if, *([explanation.recorded] if explanation.recorded else [])]
-    for each in tried:
-        run = each.outcome.run
-        yield Alternative(
-            each.settings,
-            each.outcome.fits,
-            each.outcome.certain,
-            run.reserved_peak,
-            run.device_allocs,
-            each.parsed == explanation.settings,
-        )
+    """`sure`: all of them as often as it takes."""
+    if made.cap is None:
+        limits, cap = limits_of(made.room, is_capped=made.is_capped), made.room[0] if made.room else None
+    else:
+        limits, cap = (Limit(fraction=made.cap),), made.cap
+    replays = Replays(requests, limits, cap=cap, stop=stop, progress=progress)
+    every = [*named, (made.settings_text or DEFAULT, made.settings)]
+    *tried, recorded = replays.all_sure(every) if sure else replays.foremost_sure(every)
+    return msgspec.structs.replace(made, what_if=tuple(tried), recorded=recorded)

@@ -114,13 +114,9 @@ class Explanation(msgspec.Struct, frozen=True):
     what_if: tuple[WhatIf, ...]
     settings: Settings = Settings()  # as recorded
     failed: int = 0  # bytes of the request that failed last, rounded; 0: none did
-    device_allocs: int = 0  # segments or mappings that the trace saw made
     is_capped: bool = False  # refused although the device had enough: by a memory fraction
     outside_is_least: bool = False  # `outside` is what must be there at least: the device's size is not known
-    live_at_failure: int = (
-        0  # bytes that had to be there at once, the failed ones too, rounded to 512; else at the peak
-    )
-    truncated: bool = False  # the trace begins when blocks were there already
+    live_at_failure: int = 0  # bytes rounded to 512 that had to be there at once, the failed ones too; else at the peak
     private_free: int = 0  # free bytes in private pools at the moment that matters
     room_at_failure: int | None = None  # reserved and free on the device, where the device refused
     cap: int | None = None  # as given

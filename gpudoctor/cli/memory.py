@@ -145,7 +145,7 @@ def explained(
 
 def judged(explanation: Explanation, catalog: Catalog, fail_on: Severity, *, began: float) -> Report:
     """What checks of the allocator's layer say of the snapshot, as a scan's report."""
-    from gpudoctor.allocator.explain import fact_of
+    from gpudoctor.allocator.fact import fact_of
     from gpudoctor.diagnosis import diagnose
     from gpudoctor.examine import examine
     from gpudoctor.facts.allocator import AllocatorSnapshot

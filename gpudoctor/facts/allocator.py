@@ -37,12 +37,9 @@ class AllocatorSnapshot(SubjectFact):
     """The subject is the snapshot's device: Subject("gpu", "NAME#0", "device 0 of NAME")."""
 
     subject: Subject
-    settings: str = source("allocator_settings")
-    torch_era: str = source("the snapshot's keys")  # "" where nothing tells
     failed_bytes: int | None = source("device_traces oom")  # of the request that failed, rounded; None: none did
     wanted_bytes: int = source("device_traces oom")  # the segment that it needed
     allocated_bytes: int = source("segments")  # at the failure, else at the peak
-    requested_bytes: int = source("device_traces")
     reserved_bytes: int = source("segments")
     largest_hole_bytes: int = source("segments")
     live_peak_bytes: int = source("device_traces")
@@ -50,20 +47,15 @@ class AllocatorSnapshot(SubjectFact):
     outside_bytes: int = source("device_traces oom")  # in use on the device, not by this allocator
     room_bytes: tuple[int, int] = source(
         "device_traces"
-    )  # least and most that could be reserved; unread: no limit seen
+    )  # least and most that could be reserved; unread: none was seen
     alternatives: tuple[Alternative, ...] = source("replay")
     trusted: bool = source("replay")  # the recorded settings, replayed, give what was recorded
     growing: tuple[GrowingStack, ...] = source("device_traces")
     pinning: tuple[PinningStack, ...] = source("segments")
-    moment: str = source("device_traces", "peak")  # "out of memory", "peak" or "end": what the sizes are of
     is_capped: bool = source("device_traces oom", False)  # refused although the device had enough: a memory fraction
-    outside_is_least: bool = source(
-        "device_traces oom", False
-    )  # outside_bytes may be more: the GPU's size is not known
+    outside_is_least: bool = source("device_traces oom", False)  # it may be more: the GPU's size is not known
     private_free_bytes: int = source("segments", 0)  # free in pools of CUDA graphs and of torch.cuda.MemPool
-    device_allocs: int = source("device_traces", 0)  # segments or mappings made
     kept_settings: str = source("allocator_settings", "")  # recorded settings that stay beside any other
-    is_truncated: bool = source("device_traces", False)
     reasons: tuple[str, ...] = source("replay", ())  # why the replay is not trusted
     oldest_torch: tuple[tuple[int, int], ...] = source("the snapshot's keys", ())  # none: unknown
     packages: tuple[str, ...] = source("device_traces frames", ())  # installed packages in the stacks
