@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import msgspec
 from rich.text import Text
 
 from gpudoctor.facts.fact import Fact, Facts, SubjectFact
-from gpudoctor.render.json import json_safe
+from gpudoctor.facts.numa import cpu_list
+from gpudoctor.render.json import json_safe, ordered
 from gpudoctor.render.screen import Screen
 from gpudoctor.unread import Unread
 
 ELEMENTS_SHOWN = 8
-PCI_NUMBERS = ("vendor_id", "device_id", "class_code")  # as lspci -nn and pci.ids write them
+PCI_NUMBERS = {"vendor_id": 4, "device_id": 4, "class_code": 6}  # digits, as sysfs writes them
 
 
 def render(facts: Facts, screen: Screen) -> str:
@@ -54,37 +57,62 @@ def _fields(fact: Fact, screen: Screen) -> Iterator[Text]:
             mark = Text(f"{screen.glyphs.unknown} ", "unknown")
             yield from screen.hanging(Text.assemble(lead, mark), str(reading), screen.width, "unknown")
         else:
-            words = f"{reading:#06x}" if name in PCI_NUMBERS and isinstance(reading, int) else _shown(reading, screen)
+            digits = PCI_NUMBERS.get(name)
+            words = f"0x{reading:0{digits}x}" if digits and isinstance(reading, int) else _shown(reading, screen)
             yield from screen.hanging(lead, words, screen.width)
 
 
 def _shown(value: Any, screen: Screen) -> str:
-    if isinstance(value, (tuple, list, set, frozenset, dict)):
-        each = list(value.items()) if isinstance(value, dict) else list(value)
-        if isinstance(value, (set, frozenset)):
-            each = sorted(each, key=lambda one: (0, one, "") if isinstance(one, int) else (1, 0, str(one)))
-        words = "; ".join(_item(one) for one in each[:ELEMENTS_SHOWN]) or "none"
-        rest = len(each) - ELEMENTS_SHOWN
-        return f"{words}; {screen.glyphs.more} {rest} more (--format json)" if rest > 0 else words
-    return "none" if value is None else _item(value) if _speaks(value) else str(json_safe(value))
+    """A field's value; of many elements the first few."""
+    if isinstance(value, (tuple, list, dict, AbstractSet)) and not _is_numbers(value):
+        return _few(value, "; ", f"{screen.glyphs.more} {{}} more (--format json)") or "none"
+    return _words(value) or "none"
 
 
-def _speaks(value: Any) -> bool:
-    """Whether a record has words of its own."""
-    return isinstance(value, msgspec.Struct) and type(value).__str__ is not object.__str__
+def _few(many: Any, between: str, rest: str) -> str:
+    if isinstance(many, Mapping):
+        words = [_pair(key, held) for key, held in many.items()]
+    else:
+        words = [_words(one) for one in (ordered(many) if isinstance(many, AbstractSet) else many)]
+    more = len(words) - ELEMENTS_SHOWN
+    return between.join([*words[:ELEMENTS_SHOWN], *([rest.format(more)] if more > 0 else [])])
 
 
-def _item(value: Any) -> str:
-    if isinstance(value, tuple) and len(value) == 2:
-        return f"{value[0]} {_item(value[1])}"
-    if _speaks(value):
-        return str(value)
-    made = json_safe(value)
-    if isinstance(made, dict):
-        whole = ", ".join(f"{name} {_number(name, held)}" for name, held in made.items())
-        return str(made.get("text") or made.get("label") or made.get("bus_id") or whole)
-    return str(made)
+def _pair(key: Any, held: Any) -> str:
+    words = _words(held)
+    return words if words == str(key) else f"{key} {words}"
+
+
+def _words(value: Any) -> str:
+    """On one line: numbers of CPUs as ranges, a record by words of its own, by its name, or field by field."""
+    if value is None:
+        return "none"
+    if _is_numbers(value):
+        return cpu_list(value)
+    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
+        return _pair(*value)
+    if isinstance(value, (tuple, list, Mapping, AbstractSet)):
+        return f"({_few(value, ', ', '{} more')})"
+    fields = _fields_of(value)
+    if not fields or type(value).__str__ is not object.__str__:
+        return str(value) if fields or isinstance(value, Unread) else str(json_safe(value))
+    name = fields.get("text") or fields.get("label") or fields.get("bus_id")
+    return str(name or ", ".join(f"{name} {_number(name, held)}" for name, held in fields.items()))
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, AbstractSet) and bool(value) and all(type(each) is int for each in value)
+
+
+def _fields_of(value: Any) -> dict[str, Any]:
+    if isinstance(value, Fact):
+        return dict(value.readings())
+    if isinstance(value, msgspec.Struct):
+        return {name: getattr(value, name) for name in value.__struct_fields__}
+    if dataclasses.is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {}
 
 
 def _number(name: str, value: Any) -> str:
-    return f"{value:04o}" if name == "mode" and isinstance(value, int) else str(value)
+    return f"{value:04o}" if name == "mode" and isinstance(value, int) else _words(value)

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any
 
@@ -43,7 +43,7 @@ def json_safe(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {json_safe(str(key)): json_safe(held) for key, held in value.items()}
     if isinstance(value, AbstractSet):
-        return sorted((json_safe(each) for each in value), key=str)
+        return ordered(map(json_safe, value))
     if isinstance(value, (list, tuple)):
         return [json_safe(each) for each in value]
     if isinstance(value, msgspec.Struct):
@@ -53,6 +53,11 @@ def json_safe(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
         return {field.name: json_safe(getattr(value, field.name)) for field in dataclasses.fields(value)}
     return json_safe(str(value))
+
+
+def ordered(values: Iterable[Any]) -> list[Any]:
+    """Numbers by size, all else by its text."""
+    return sorted(values, key=lambda each: (0, each, "") if isinstance(each, int) else (1, 0, str(each)))
 
 
 def schema() -> str:
