@@ -17,6 +17,10 @@ def allowed_per_minute(speed_gts: float, width: int) -> int:
     return math.ceil(speed_gts * width * 60 / 1000)
 
 
+def rounded(rate: float) -> float:
+    return round(rate) if rate >= 10 else round(rate, 1)
+
+
 def exceeds(counted: Counted, per_minute: float) -> bool:
     """More than that rate explains; of few counts, by more than chance does."""
     if counted.seconds <= 0:  # the clock was set back behind the start

@@ -9,8 +9,9 @@ from gpudoctor.facts.pci import Inventory
 from gpudoctor.facts.pcie import PcieErrors, PcieLink
 from gpudoctor.facts.sampling import Counted
 from gpudoctor.finding import Confidence, Evidence, Finding, Severity
-from gpudoctor_checks.bit_errors import allowed_per_minute, exceeds
+from gpudoctor_checks.bit_errors import allowed_per_minute, exceeds, rounded
 from gpudoctor_checks.kernel.pcie_errors import CORRECTED_PER_MINUTE
+from gpudoctor_checks.pcie.hops import concerned
 
 OF_THE_LINK = ("RxErr", "BadTLP", "BadDLLP", "Rollover", "Timeout")  # the rest does not speak of the wire
 REFUSED = ("UnsupReq", "UnxCmplt", "ACSViol")  # what probing a bus leaves behind too
@@ -39,10 +40,10 @@ def aer_counted(errors: PcieErrors, inventory: Inventory, links: tuple[PcieLink,
         corrected=sum(held.count for held in corrected.values()),
         nonfatal=sum(held.count for held in nonfatal.values()),
         fatal=sum(held.count for held in fatal.values()),
-        peak_per_minute=round(worst) if worst >= 10 else round(worst, 1),
+        peak_per_minute=rounded(worst),
         threshold_per_minute=allowed,
         errors=", ".join([*corrected, *nonfatal, *fatal]),
-        behind=", ".join(gpu.label for gpu in inventory.gpus_behind(errors.bus_id)) or errors.subject.label,
+        behind=concerned(errors.subject, inventory),
         action="reseat",
     )
 

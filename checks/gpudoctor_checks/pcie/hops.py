@@ -10,6 +10,7 @@ from gpudoctor.facts.gpu_clocks import GpuClocks
 from gpudoctor.facts.nvlink import GpuNvLinks
 from gpudoctor.facts.pci import AMD, NVIDIA, Inventory, PciDevice
 from gpudoctor.facts.pcie import PcieLink
+from gpudoctor.finding import Subject
 from gpudoctor.knowledge import table
 
 BUSY_PERCENT = 10
@@ -44,14 +45,15 @@ def inside_card(link: PcieLink, inventory: Inventory) -> bool:
     return link.lower == "gpu" and all(end is not None and end.get("vendor_id") == AMD for end in ends)
 
 
-def is_radeon(link: PcieLink, inventory: Inventory) -> bool:
+def leads_to_radeon(link: PcieLink, inventory: Inventory) -> bool:
     """Graphics cards of AMD narrow their link to save power (pp_dpm_pcie: x1, x16); Instinct ones do not."""
     devices = inventory.get("devices", {})
     gpus = [devices.get(b) for b in (link.bus_id, *(gpu.id for gpu in inventory.gpus_behind(link.bus_id)))]
-    return any(
-        gpu is not None and gpu.kind == "gpu" and gpu.get("vendor_id") == AMD and gpu.get("class_code", 0) >> 8 == VGA
-        for gpu in gpus
-    )
+    return any(gpu is not None and is_radeon(gpu) for gpu in gpus)
+
+
+def is_radeon(device: PciDevice) -> bool:
+    return bool(device.kind == "gpu" and device.get("vendor_id") == AMD and device.get("class_code", 0) >> 8 == VGA)
 
 
 def beside_c2c(bus_id: str, inventory: Inventory, nvlinks: GpuNvLinks | None) -> bool:
@@ -62,15 +64,24 @@ def beside_c2c(bus_id: str, inventory: Inventory, nvlinks: GpuNvLinks | None) ->
     return of_module or (nvlinks is not None and bool(nvlinks.get("c2c", False)))
 
 
+def slower_by_design(link: PcieLink, inventory: Inventory, nvlinks: GpuNvLinks | None) -> bool:
+    """Drives and NVSwitches are often on fewer lanes; what is within a card, or beside C2C, is as its maker chose."""
+    return (
+        link.lower in ("nvme", "nvswitch")
+        or inside_card(link, inventory)
+        or beside_c2c(link.bus_id, inventory, nvlinks)
+    )
+
+
 def upper_end(link: PcieLink) -> str:
     """`switch port 0000:17:01.0`, `root port 0000:15:01.0`."""
     kind = "root port" if link.subject.within[:1] == (link.upper_bus_id,) else "switch port"
     return f"{kind} {link.upper_bus_id}"
 
 
-def behind(link: PcieLink, inventory: Inventory) -> str:
-    gpus = inventory.gpus_behind(link.bus_id)
-    return ", ".join(gpu.label for gpu in gpus) or link.subject.label
+def concerned(subject: Subject, inventory: Inventory) -> str:
+    """The GPUs behind a port, or the device itself."""
+    return ", ".join(gpu.label for gpu in inventory.gpus_behind(subject.id)) or subject.label
 
 
 def gb_per_s(speed_gts: float, width: int) -> float:
@@ -85,10 +96,6 @@ def speed_possible(link: PcieLink) -> float:
     """What both ends can, as far as they are seen; the speed now says nothing of an idle link."""
     speeds = [link.get("speed_max_gts"), link.get("upper_speed_max_gts")]
     return float(min((speed for speed in speeds if speed), default=link.get("speed_gts", 0.0)))
-
-
-def rounded(rate: float) -> float:
-    return round(rate) if rate >= 10 else round(rate, 1)
 
 
 def many(count: int, others: int) -> str:

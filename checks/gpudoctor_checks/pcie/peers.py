@@ -11,7 +11,7 @@ from gpudoctor.facts.gpu import Gpu
 from gpudoctor.facts.machine import Machine
 from gpudoctor.facts.nic import Nic
 from gpudoctor.facts.nvlink import GpuNvLinks
-from gpudoctor.facts.pci import AMD, Inventory, PciDevice
+from gpudoctor.facts.pci import Inventory, PciDevice
 from gpudoctor.facts.pcie import PcieSettings
 from gpudoctor.facts.peers import GpuPeers
 from gpudoctor.facts.topology import Topology
@@ -19,7 +19,7 @@ from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Subject
 from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.adapters import feeds_gpus
 from gpudoctor_checks.passthrough import PASSED_THROUGH
-from gpudoctor_checks.pcie.hops import VGA, beside_c2c
+from gpudoctor_checks.pcie.hops import beside_c2c, is_radeon
 
 TRANSLATING = ("DMA", "DMA-FQ")
 LINKED = ("NV", "XGMI")  # traffic between these GPUs does not use PCIe
@@ -166,9 +166,7 @@ def _rdma(nics: Iterable[Nic] | None, inventory: Inventory) -> list[PciDevice]:
 
 def _without_rdma(gpus: Iterable[PciDevice], named: Iterable[Gpu] | None) -> set[str]:
     """Graphics cards that GPUDirect RDMA is not for: https://docs.nvidia.com/cuda/gpudirect-rdma/index.html"""
-    return _geforces(named) | {
-        g.bus_id for g in gpus if g.get("vendor_id") == AMD and g.get("class_code", 0) >> 8 == VGA
-    }
+    return _geforces(named) | {gpu.bus_id for gpu in gpus if is_radeon(gpu)}
 
 
 def _geforces(named: Iterable[Gpu] | None) -> set[str]:

@@ -9,8 +9,7 @@ from gpudoctor.facts.pcie import GpuPcie
 from gpudoctor.finding import Confidence, Finding
 from gpudoctor.knowledge import table
 from gpudoctor.unread import Gap, Unread
-from gpudoctor_checks.bit_errors import allowed_per_minute, exceeds
-from gpudoctor_checks.pcie.hops import rounded
+from gpudoctor_checks.bit_errors import allowed_per_minute, exceeds, rounded
 
 
 @check("PCIE_REPLAYS")

@@ -11,7 +11,7 @@ from gpudoctor.facts.nvlink import GpuNvLinks
 from gpudoctor.facts.pci import Inventory
 from gpudoctor.facts.pcie import GpuPcie, PcieSettings
 from gpudoctor.finding import Finding, Severity
-from gpudoctor_checks.pcie.hops import beside_c2c
+from gpudoctor_checks.pcie.hops import beside_c2c, concerned
 
 SMALL_WINDOW_SHIPPED = ("Kepler", "Maxwell", "Pascal", "Turing")  # a Tesla T4 or P4 has 256 MiB by design
 
@@ -47,12 +47,11 @@ def payload_mismatch(own: PcieSettings, settings: tuple[PcieSettings, ...], inve
     if not above or own.max_payload_bytes <= above[-1].max_payload_bytes:
         return
     upper = above[-1]
-    behind = ", ".join(gpu.label for gpu in inventory.gpus_behind(own.bus_id)) or own.subject.label
     yield Finding(
         own.subject,
         evidence=(*own.seen("max_payload_bytes"), *upper.seen("max_payload_bytes")),
         max_payload_bytes=own.max_payload_bytes,
         upper=upper.subject.label,
         upper_max_payload_bytes=upper.max_payload_bytes,
-        behind=behind,
+        behind=concerned(own.subject, inventory),
     )

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from gpudoctor.check import check
 from gpudoctor.facts.nvlink import GpuNvLinks
-from gpudoctor.facts.pci import Inventory
+from gpudoctor.facts.pci import AMD, Inventory
 from gpudoctor.facts.pcie import GpuPcie, PcieLink
 from gpudoctor.finding import Finding, Severity
-from gpudoctor_checks.pcie.hops import behind, beside_c2c, gb_per_s, inside_card, many, siblings, upper_end
+from gpudoctor_checks.pcie.hops import concerned, gb_per_s, many, siblings, slower_by_design, upper_end
 
 
 @check("PCIE_SLOT_LIMITED")
@@ -21,11 +21,7 @@ def slot_limited(
     nvlinks: GpuNvLinks | None,
 ) -> Iterator[Finding]:
     """The port above can do fewer lanes or less speed than the device."""
-    if (
-        link.lower in ("nvme", "nvswitch")
-        or inside_card(link, inventory)
-        or beside_c2c(link.bus_id, inventory, nvlinks)
-    ):
+    if slower_by_design(link, inventory, nvlinks):
         return
     width, speed = min(link.width_max, link.upper_width_max), min(link.speed_max_gts, link.upper_speed_max_gts)
     if width == link.width_max and speed == link.speed_max_gts:
@@ -50,7 +46,7 @@ def slot_limited(
         else f"all {len(alike) + 1} of its model sit so, which looks like the board's design"
         if alike
         else "what the device itself can do; there is no other of its model to compare",
-        behind=behind(link, inventory),
+        behind=concerned(link.subject, inventory),
         gb_per_s=gb_per_s(speed, width),
         gb_per_s_possible=gb_per_s(link.speed_max_gts, link.width_max),
         action="move" if most else "know",
@@ -67,7 +63,7 @@ def _edge_of_card(link: PcieLink, inventory: Inventory) -> bool:
     """The upstream port of the switch that an AMD card carries."""
     devices = inventory.get("devices", {})
     vendors = {devices[b].get("vendor_id") for b in (link.bus_id, *(g.id for g in inventory.gpus_behind(link.bus_id)))}
-    return link.lower == "switch" and vendors == {0x1002}
+    return link.lower == "switch" and vendors == {AMD}
 
 
 def _said(width: int, speed_gts: float) -> str:

@@ -13,15 +13,14 @@ from gpudoctor.facts.pcie import PcieLink
 from gpudoctor.finding import Confidence, Finding, Severity
 from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.pcie.hops import (
-    behind,
-    beside_c2c,
     by_bus_id,
+    concerned,
     gb_per_s,
-    inside_card,
     is_busy,
-    is_radeon,
+    leads_to_radeon,
     many,
     siblings,
+    slower_by_design,
     upper_end,
 )
 
@@ -36,11 +35,7 @@ def speed_degraded(
     nvlinks: GpuNvLinks | None,
 ) -> Iterator[Finding]:
     """Slower than both ends can, while a GPU behind it works or while its siblings run faster."""
-    if (
-        link.lower in ("nvme", "nvswitch")
-        or inside_card(link, inventory)
-        or beside_c2c(link.bus_id, inventory, nvlinks)
-    ):
+    if slower_by_design(link, inventory, nvlinks):
         return
     if link.speed_gts >= link.speed_max_gts:
         return
@@ -52,7 +47,7 @@ def speed_degraded(
     busy = [gpu is not None and is_busy(gpu, loads.get(gpu.bus_id)) for gpu in users]
     alike = siblings(link, links, inventory)
     faster = [each for each in alike if each.get("speed_gts", 0.0) >= possible]
-    if not any(busy) and (link.lower == "gpu" or is_radeon(link, inventory) or not faster):
+    if not any(busy) and (link.lower == "gpu" or leads_to_radeon(link, inventory) or not faster):
         raise _unloaded(link, known_idle=False in busy and None not in busy)
     yield Finding(
         link.subject,
@@ -67,7 +62,7 @@ def speed_degraded(
         siblings=f"{many(len(faster), len(alike))} of its model run at {possible:g} GT/s"
         if faster
         else "no sibling runs faster",
-        behind=behind(link, inventory),
+        behind=concerned(link.subject, inventory),
         gb_per_s=gb_per_s(link.speed_gts, link.width),
         gb_per_s_possible=gb_per_s(possible, link.width),
     )

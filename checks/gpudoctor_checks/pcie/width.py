@@ -15,11 +15,11 @@ from gpudoctor.finding import Confidence, Finding, Severity
 from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.gpu_models import decode_gpu_name
 from gpudoctor_checks.pcie.hops import (
-    behind,
     beside_c2c,
+    concerned,
     gb_per_s,
     inside_card,
-    is_radeon,
+    leads_to_radeon,
     many,
     siblings,
     speed_possible,
@@ -60,7 +60,7 @@ def width_degraded(
         narrow = _against_table(link, gpu)
     if narrow is None:
         return
-    if is_radeon(link, inventory) and link.width < link.width_max:
+    if leads_to_radeon(link, inventory) and link.width < link.width_max:
         raise SAVING
     gaps = [name for name, held in link.readings() if isinstance(held, Unread)]
     wider = [each for each in alike if each.get("width", 0) > link.width]
@@ -74,7 +74,7 @@ def width_degraded(
         yardstick=narrow.yardstick,
         limit=narrow.limit,
         siblings=f"{many(len(wider), len(alike))} of its model run wider" if wider else "no sibling runs wider",
-        behind=behind(link, inventory),
+        behind=concerned(link.subject, inventory),
         gb_per_s=gb_per_s(speed_possible(link), link.width),
         gb_per_s_possible=gb_per_s(speed_possible(link), narrow.possible),
         action="know" if narrow.severity is Severity.INFO else "card" if link.width >= link.width_max else "contact",

@@ -117,7 +117,7 @@ def _name(link: NvLink) -> str:
 
 
 def _counted(links: GpuNvLinks) -> Iterator[Evidence]:
-    for name in ("replays", "recoveries", "flit_crc_errors"):
+    for name in COUNTERS:
         counted: Counted | None = links.get(name)
         if counted is not None and counted.count:
             yield Evidence(links.source(name), f"{links.subject}: {name} {counted}")
