@@ -138,7 +138,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == page
 
 
-@pytest.mark.parametrize("command", ["scan", "record", "facts", "explain", "checks"])
+@pytest.mark.parametrize("command", ["scan", "topo", "memory", "record", "facts", "explain", "checks"])
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert run([command, "--help"]) == 0
     assert f"gpudoctor {command} " in capsys.readouterr().out
@@ -248,21 +248,20 @@ def test_a_latin_terminal_gets_an_ascii_page(recording: Path) -> None:
     assert done.stdout.isascii()
 
 
-def test_completion_of_layers(recording: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-        env={
-            **os.environ,
-            "_GPUDOCTOR_COMPLETE": "complete_bash",
-            "COMP_WORDS": "gpudoctor scan --layer ke",
-            "COMP_CWORD": "3",
-        },
-    )
-    assert done.stdout.split() == ["kernel"]
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("gpudoctor scan --layer ke", ["kernel"]),
+        ("gpudoctor to", ["topo"]),
+        ("gpudoctor me", ["memory"]),
+        ("gpudoctor explain ACS_", ["ACS_BLOCKS_P2P"]),
+        ("gpudoctor facts --sam", ["--sample"]),
+    ],
+)
+def test_a_shell_completes(words: str, completed: list[str]) -> None:
+    asked = {"_GPUDOCTOR_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(COMMAND, capture_output=True, text=True, check=False, timeout=60, env={**os.environ, **asked})
+    assert done.stdout.split() == completed
 
 
 def test_start_imports_nothing_heavy() -> None:

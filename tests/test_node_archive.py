@@ -79,3 +79,11 @@ def test_a_recording_answers_like_the_machine_it_recorded() -> None:
     archive = recording.archive()
     assert list(archive.surfaces) == sorted(archive.surfaces)
     assert questions(RecordedNode(load(dump(archive)), "again")) == heard == questions(machine)
+
+
+def test_a_recording_with_samples_answers_both_readings() -> None:
+    again: dict[Key, Any] = {("file", "/counter"): b"7\n", ("file", "/counter #1"): b"9\n"}
+    recording = RecordingNode(RecordedNode(Archive(surfaces=again, sample_seconds=1.5), "made up"))
+    assert (recording.read("/counter"), recording.read("/counter", sample=1)) == (b"7\n", b"9\n")
+    node = RecordedNode(load(dump(recording.archive())), "again")
+    assert (node.read("/counter"), node.read("/counter", sample=1), node.sample_seconds) == (b"7\n", b"9\n", 1.5)

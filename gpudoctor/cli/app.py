@@ -33,7 +33,7 @@ Node = Annotated[str | None, typer.Option("--node", metavar="FILE", help="Read a
 Root = Annotated[str, typer.Option(metavar="DIR", help="Where the node's /proc, /sys, /dev and /etc are mounted.")]
 Timeout = Annotated[str, typer.Option(metavar="TIME", help="The longest that the whole command takes: 20s, 1m.")]
 Sample = Annotated[
-    str, typer.Option(metavar="TIME", help="Read error counters twice, so far apart: 1s. Else since boot.")
+    str, typer.Option(metavar="TIME", help="Read error counters twice, this far apart: 1s. Without it: since boot.")
 ]
 Output = Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write to a file, whole or not.")]
 Ascii = Annotated[bool, typer.Option("--ascii", help="No box drawing and no glyphs beyond ASCII.")]
@@ -82,10 +82,10 @@ def front(
 def scan(
     layer: Layers = None,
     check: Annotated[
-        list[str] | None, typer.Option(metavar="CODE", help="Only this check; XID_* for many.", autocompletion=_codes)
+        list[str] | None, typer.Option(metavar="CODE", help="Only this code; XID_* for many.", autocompletion=_codes)
     ] = None,
     skip: Annotated[
-        list[str] | None, typer.Option(metavar="CODE", help="All but this check.", autocompletion=_codes)
+        list[str] | None, typer.Option(metavar="CODE", help="All but this code; XID_* for many.", autocompletion=_codes)
     ] = None,
     gpu: Annotated[
         list[str] | None, typer.Option(metavar="N", help="Only this GPU, by index or bus id, and the node as a whole.")
@@ -101,7 +101,7 @@ def scan(
         list[str] | None,
         typer.Option(metavar="LAYER", help="Exit 3 where it could not be examined.", autocompletion=_layers),
     ] = None,
-    timeout: Timeout = "20",
+    timeout: Timeout = "20s",
     sample: Sample = "",
     since: Annotated[str, typer.Option(metavar="boot|TIME", help="How far back the kernel log counts: 2h, 3d.")] = (
         "boot"
@@ -160,7 +160,7 @@ def topo(
     node: Node = None,
     root: Root = "/",
     output: Output = None,
-    timeout: Timeout = "20",
+    timeout: Timeout = "20s",
     sample: Sample = "",
     verbose: Annotated[
         int, typer.Option("-v", "--verbose", count=True, show_default=False, help="GPU processes, and all marks.")
@@ -245,7 +245,7 @@ def record(
     file: Annotated[str, typer.Argument(metavar="OUT.node", help="The file to write; - for stdout.")],
     redact: Annotated[bool, typer.Option("--redact/--no-redact", help="Leave out serials, names, addresses.")] = True,
     root: Root = "/",
-    timeout: Timeout = "20",
+    timeout: Timeout = "20s",
     sample: Sample = "",
     quiet: Silent = False,
 ) -> int:
@@ -275,7 +275,8 @@ def facts(
     node: Node = None,
     root: Root = "/",
     output: Output = None,
-    timeout: Timeout = "20",
+    timeout: Timeout = "20s",
+    sample: Sample = "",
     ascii: Ascii = False,
     no_color: NoColor = False,
 ) -> int:
@@ -284,7 +285,9 @@ def facts(
     chosen = options.one_of("format", format, LISTS)
     require_writable(output)
     seconds = options.duration("--timeout", timeout)
-    with patient("reading the node", recording=node, root=root, seconds=seconds, ascii_only=ascii) as examined:
+    with patient(
+        "reading the node", recording=node, root=root, seconds=seconds, sample=sample, ascii_only=ascii
+    ) as examined:
         from gpudoctor.cli.scanning import every_fact
 
         held = every_fact(examined, catalog(), seconds, began=began)
