@@ -10,5 +10,5 @@ LEAST_GBIT_PER_S = 40.0
 
 def feeds_gpus(nic: Nic) -> bool:
     """An active RDMA port that is fast enough; a rate that is not told (0) counts as one."""
-    active = [port.rate_gb_per_s for port in nic.get("rdma_ports", ()) if port.state == "ACTIVE"]
+    active = [port.rate_gbit_per_s for port in nic.get("rdma_ports", ()) if port.state == "ACTIVE"]
     return any(not rate or rate >= LEAST_GBIT_PER_S for rate in active)

@@ -13,14 +13,14 @@ class RdmaPort(msgspec.Struct, frozen=True):
     number: int
     state: str  # ACTIVE, DOWN, INIT
     physical_state: str  # LinkUp, Polling, Disabled
-    rate_gb_per_s: float  # gigabit; 0 where it is not told
+    rate_gbit_per_s: float  # 0 where it is not told
     link_layer: str  # InfiniBand, Ethernet
 
 
 class Interface(msgspec.Struct, frozen=True):
     name: str  # ens1f0np0
     state: str  # up, down, unknown
-    speed_mb_per_s: int | None  # megabit; None: it does not tell, as when down
+    speed_mbit_per_s: int | None  # None: it does not tell, as when down
     mtu: int
 
 

@@ -43,14 +43,14 @@ class RdmaPort(msgspec.Struct, frozen=True):
     number: int
     state: str
     physical_state: str
-    rate_gb_per_s: float  # gigabit
+    rate_gbit_per_s: float
     link_layer: str
 
 
 class Interface(msgspec.Struct, frozen=True):
     name: str
     state: str
-    speed_mb_per_s: int | None  # megabit
+    speed_mbit_per_s: int | None
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -115,12 +115,12 @@ class _Places:
 
 def _rdma_ports(nic: Nic | None) -> tuple[RdmaPort, ...]:
     return tuple(
-        RdmaPort(p.device, p.number, p.state, p.physical_state, p.rate_gb_per_s, p.link_layer)
+        RdmaPort(p.device, p.number, p.state, p.physical_state, p.rate_gbit_per_s, p.link_layer)
         for p in (nic.get("rdma_ports", ()) if nic else ())
     )
 
 
 def _interfaces(nic: Nic | None) -> tuple[Interface, ...]:
     return tuple(
-        Interface(each.name, each.state, each.speed_mb_per_s) for each in (nic.get("interfaces", ()) if nic else ())
+        Interface(each.name, each.state, each.speed_mbit_per_s) for each in (nic.get("interfaces", ()) if nic else ())
     )

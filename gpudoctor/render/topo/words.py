@@ -40,7 +40,7 @@ def pace(link: PcieLink) -> str:
 def _of(unit: str, now: float | str | None, possible: float | str | None) -> str:
     if now is None:
         return ""
-    return f"{unit}{now:}" if possible is None or possible == now else f"{unit}{now} of {unit}{possible}"
+    return f"{unit}{now}" if possible is None or possible == now else f"{unit}{now} of {unit}{possible}"
 
 
 def _generation(speed_gts: float | None) -> float | str | None:
@@ -82,7 +82,7 @@ def fabric(gpu: str, picture: Picture) -> tuple[str, ...]:
 def _port(port: RdmaPort) -> str:
     layer = port.link_layer or "RDMA"
     if port.state == "ACTIVE":
-        return f"{port.rate_gb_per_s:g} Gb/s {layer}" if port.rate_gb_per_s else f"{layer}, active"
+        return f"{port.rate_gbit_per_s:g} Gb/s {layer}" if port.rate_gbit_per_s else f"{layer}, active"
     where = f" ({port.physical_state})" if port.physical_state else ""
     return f"{layer} {port.state.lower() or 'unknown'}{where}"
 
@@ -93,7 +93,7 @@ def _wires(device: Device) -> Iterable[str]:
 
 
 def _wire(interface: Interface) -> str:
-    speed = f" {interface.speed_mb_per_s / 1000:g} Gb/s" if interface.speed_mb_per_s else ""
+    speed = f" {interface.speed_mbit_per_s / 1000:g} Gb/s" if interface.speed_mbit_per_s else ""
     return f"{interface.name} {interface.state}{speed}"
 
 
