@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from gpudoctor.render.screen import Screen
+from gpudoctor.render.story import counted
 from gpudoctor.report import Host
 
-LABEL = 3 + 9
 MEDIA = {"nvme": "NVMe", "ssd": "SSD", "rotational": "spinning disk", "memory": "memory", "virtual": "virtual disk"}
 
 
@@ -23,7 +23,7 @@ def _cpus(about: Host, screen: Screen) -> list[str]:
     words = [" ".join(about.cpu.replace("(R)", "").replace("(TM)", "").split())] if about.cpu else []
     if about.sockets and about.cores:
         each = f"{about.sockets} {screen.glyphs.times} " if about.sockets > 1 else ""
-        words.append(f"{each}{_counted(about.cores // about.sockets, 'core')}")
+        words.append(f"{each}{counted(about.cores // about.sockets, 'core')}")
     if about.threads and about.threads != about.cores:
         words[-1:] = [f"{words[-1]}, {about.threads} CPUs" if words else f"{about.threads} CPUs"]
     if about.smt is not None:
@@ -38,7 +38,7 @@ def _cpus(about: Host, screen: Screen) -> list[str]:
 def _memory(about: Host) -> list[str]:
     if about.memory_bytes is None:
         return []
-    nodes = f" in {_counted(about.numa_nodes, 'NUMA node')}" if about.numa_nodes else ""
+    nodes = f" in {counted(about.numa_nodes, 'NUMA node')}" if about.numa_nodes else ""
     swap = f"swap {_size(about.swap_bytes)}" if about.swap_bytes else "no swap" if about.swap_bytes == 0 else ""
     return [f"{_size(about.memory_bytes)}{nodes}", *([swap] if swap else [])]
 
@@ -50,10 +50,6 @@ def _working(about: Host) -> list[str]:
     held = f"{where.file_system} from {where.device}" if where.medium == "network" else where.file_system
     on = f" on {MEDIA[where.medium]}" if where.medium in MEDIA and where.file_system not in ("tmpfs", "ramfs") else ""
     return [f"{where.path}: {held}{on}"]
-
-
-def _counted(number: int, one: str) -> str:
-    return f"{number} {one}{'' if number == 1 else 's'}"
 
 
 def _size(amount: int) -> str:

@@ -71,15 +71,14 @@ def _beside(lead: Text, words: str, branch: Branch, screen: Screen, columns: Col
         yield from _fitting(lead, screen)
         return
     room = screen.width - lead.cell_len - 3
+    under = _under(branch, screen)
     if room < LEAST_ABOUT:
         yield from _fitting(lead, screen)
-        under = _under(branch, screen, columns)
         yield from screen.hanging(under, words, screen.width - 1)
         return
     first, *rest = screen.wrapped(words, room)
     yield Text.assemble(lead, "  ", first)
     for line in rest:
-        under = _under(branch, screen, columns)
         yield Text.assemble(under, " " * (lead.cell_len + 2 - under.cell_len), line)
 
 
@@ -93,7 +92,7 @@ def _fitting(lead: Text, screen: Screen) -> list[Text]:
 def _beneath(
     branch: Branch, picture: Picture, screen: Screen, columns: Columns, marks: Sequence[Mark], verbosity: int
 ) -> Iterator[Text]:
-    under = _under(branch, screen, columns)
+    under = _under(branch, screen)
     shown = marks if verbosity else marks[:MARKS_SHOWN]
     for mark in shown:
         for line in mark_line(mark, picture, screen, screen.width - under.cell_len - 1, branch.device.id):
@@ -154,7 +153,7 @@ def _stems(lasts: Sequence[bool], screen: Screen) -> str:
     return "".join("   " if last else f"{screen.glyphs.down}  " for last in lasts)
 
 
-def _under(branch: Branch, screen: Screen, columns: Columns) -> Text:
+def _under(branch: Branch, screen: Screen) -> Text:
     """The tree's lines going on beside what is said below a device."""
     below = branch.depth + 1
     text = Text.assemble((f" {_stems(branch.lasts, screen)}", "frame"))

@@ -17,7 +17,7 @@ from gpudoctor.render.topo.picture import Cable, Device, Link, PcieLink
 
 def links_of(facts: Facts, devices: Iterable[Device]) -> tuple[Link, ...]:
     drawn = {device.id: device for device in devices}
-    return (*_pcie(facts, drawn), *_nvlinks(facts, drawn), *_xgmi(facts, drawn))
+    return (*_pcie(facts, drawn), *_nvlinks(facts), *_xgmi(facts, drawn))
 
 
 def _pcie(facts: Facts, drawn: dict[str, Device]) -> Iterator[PcieLink]:
@@ -55,7 +55,7 @@ def _least(link: PcieLinkFact | None, *names: str) -> Any:
     return min(known) if known else None
 
 
-def _nvlinks(facts: Facts, drawn: dict[str, Device]) -> Iterator[Cable]:
+def _nvlinks(facts: Facts) -> Iterator[Cable]:
     held = facts.all(GpuNvLinks)
     for gpu in held if isinstance(held, tuple) else ():
         links: tuple[NvLink, ...] = gpu.get("links", ())

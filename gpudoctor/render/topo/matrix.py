@@ -21,7 +21,7 @@ def matrices(picture: Picture, screen: Screen, *, verbosity: int = 0) -> Iterato
     if matrix is None:
         return
     labels = [row.label for row in matrix.gpus]
-    beside = _places(matrix.gpus, screen)
+    beside = _places(matrix.gpus)
     yield from _grid(labels, [(row.label, row.to_gpus) for row in matrix.gpus], beside, picture, screen)
     if matrix.nics:
         nics = [row.label for row in matrix.nics]
@@ -33,7 +33,7 @@ def matrices(picture: Picture, screen: Screen, *, verbosity: int = 0) -> Iterato
         yield from _names(matrix, screen)
 
 
-def _places(rows: Sequence[Row], screen: Screen) -> list[tuple[str, str]]:
+def _places(rows: Sequence[Row]) -> list[tuple[str, str]]:
     return [(row.cpu_affinity or "N/A", "N/A" if row.numa_affinity is None else str(row.numa_affinity)) for row in rows]
 
 

@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from rich.text import Text
 
 from gpudoctor.render.screen import Screen
+from gpudoctor.render.stack import MACHINES
 from gpudoctor.render.topo.lines import Columns, branch_lines, mark_line
 from gpudoctor.render.topo.matrix import legend, matrices
 from gpudoctor.render.topo.picture import NumaNode, Picture
 from gpudoctor.render.topo.tree import Ground, elsewhere, grounds, memory_nodes
 from gpudoctor.render.topo.words import cable_words, gpu_words, host_words, node_words, numbered, summary
-
-MACHINES = {"vm": "VM", "wsl1": "WSL1", "wsl2": "WSL2"}
 
 
 def render(picture: Picture, screen: Screen, *, verbosity: int = 0) -> str:
@@ -62,11 +61,7 @@ def _head(picture: Picture, screen: Screen) -> Iterator[Text]:
 def _ground(ground: Ground, picture: Picture, screen: Screen, columns: Columns, verbosity: int) -> Iterator[Text]:
     alone = len(picture.nodes) <= 1
     if ground.node is not None:
-        words = [
-            (f"NUMA node {ground.node.number}", "title"),
-            *((each, "") for each in node_words(ground.node, picture)),
-        ]
-        yield from screen.running(words)
+        yield from screen.running(_node_words(ground.node, picture))
     elif ground.branches:
         title = "Devices" if alone else "On which NUMA node, nobody says"
         yield from screen.running([(title, "title")])
@@ -80,13 +75,13 @@ def _memory(picture: Picture, screen: Screen) -> Iterator[Text]:
     for node in memory_nodes(picture):
         if node.memory_bytes:
             yield Text()
-            yield from screen.running(_memory_words(node, picture))
+            yield from screen.running(_node_words(node, picture))
     if empty:
         numbers = numbered([str(node.number) for node in empty])
         yield from screen.running([(f"NUMA node{'s' * (len(empty) > 1)} {numbers}", "title"), ("empty", "note")])
 
 
-def _memory_words(node: NumaNode, picture: Picture) -> list[tuple[str, str]]:
+def _node_words(node: NumaNode, picture: Picture) -> list[tuple[str, str]]:
     return [(f"NUMA node {node.number}", "title"), *((words, "") for words in node_words(node, picture))]
 
 
