@@ -95,7 +95,7 @@ def explanation(**other: Any) -> Explanation:
             allocated,
             reserved,
         ),
-        "moments": (),
+        "moments": (moment("end", 0, ()),),
         "stacks": (
             "forward at train.py:88, Linear.forward at torch/nn/modules/linear.py:125",
             "keep_loss at train.py:131",

@@ -17,7 +17,7 @@ from gpudoctor.render.memory import terminal
 from gpudoctor.render.memory.bars import area, bar, columns, marks
 from gpudoctor.render.memory.blockmap import strip, widths
 from gpudoctor.render.memory.segments import holes_words, idle, worn
-from gpudoctor.render.memory.words import export_line, moment_of, size
+from gpudoctor.render.memory.words import best_of, export_line, size
 from gpudoctor.render.screen import Screen
 
 
@@ -69,12 +69,11 @@ def test_verbose_unfolds_and_top_says_how_many() -> None:
 
 def test_the_failure_matters_more_than_the_peak_and_the_last_one_most() -> None:
     made = sample_memory.fragmented()
-    assert moment_of(made).name == "out of memory"  # type: ignore[union-attr]
+    assert made.moment.name == "out of memory"
     segments = made.moments[0].segments
     twice = (moment("out of memory", 10, segments, 1), moment("out of memory", 20, segments, 2), made.moments[2])
-    assert moment_of(explanation(moments=twice)).place == 20  # type: ignore[union-attr]
-    assert moment_of(explanation(moments=made.moments[2:])).name == "end"  # type: ignore[union-attr]
-    assert moment_of(explanation()) is None
+    assert explanation(moments=twice).moment.place == 20
+    assert explanation(moments=made.moments[2:]).moment.name == "end"
     assert "When memory ran out" not in shown(explanation())
 
 
@@ -106,6 +105,20 @@ def test_the_variable_is_the_one_that_this_torch_reads() -> None:
     pinned = explanation(settings_text="pinned_use_cuda_host_register:True,max_split_size_mb:64")
     line = export_line(pinned, tried("expandable_segments:True", sample_memory.run()))
     assert line.endswith("=expandable_segments:True,pinned_use_cuda_host_register:True")
+
+
+def test_the_best_settings_are_those_that_a_finding_advises() -> None:
+    made = sample_memory.fragmented()
+    cheapest, other, uncertain, fails = made.what_if
+    assert best_of(made, ()) == cheapest
+    assert best_of(made, {export_line(made, other)}) == other
+    assert best_of(made, {export_line(made, uncertain), export_line(made, fails)}) == cheapest
+
+
+def test_no_command_is_given_for_the_settings_that_the_program_ran_with() -> None:
+    what = tried("expandable_segments:True", sample_memory.run())
+    assert "$ export" in shown(explanation(what_if=(what,)))
+    assert "$ export" not in shown(explanation(what_if=(what,), settings=what.parsed))
 
 
 def test_uncertain_settings_say_why_and_are_not_told_as_fitting() -> None:

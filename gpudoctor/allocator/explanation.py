@@ -99,7 +99,7 @@ class Explanation(msgspec.Struct, frozen=True):
     allocations: int
     failures: int  # out of memory events in the trace
     timeline: Timeline
-    moments: tuple[Moment, ...]
+    moments: tuple[Moment, ...]  # the end always, of one kind the last one
     stacks: tuple[str, ...]  # each stack in one line, the frame of the user's program first
     pins: tuple[Pin, ...]
     by_frame: tuple[Holder, ...]  # at the moment that matters: the failure, else the peak

@@ -14,7 +14,7 @@ from gpudoctor.render.memory.html_findings import verdict
 from gpudoctor.render.memory.html_sections import figures, text, trust
 from gpudoctor.render.memory.html_tables import tables
 from gpudoctor.render.memory.payload import MOST_STEPS, Payload, payload
-from gpudoctor.render.memory.words import settings_words, thousands
+from gpudoctor.render.memory.words import best_of, settings_words, thousands
 from gpudoctor.render.story import counted
 
 PARTS = Path(__file__).parent / "page"
@@ -32,6 +32,7 @@ def html_page(
 ) -> str:
     """`findings`: as the JSON report has them. `most_steps`: of the block map."""
     record = payload(explanation, snapshot, device, most=most_steps)
+    commands = {str(fix.get("command")) for finding in findings for fix in finding.get("fixes") or ()}
     return _filled(
         "page.html",
         title=text(f"{explanation.source}: GPU memory"),
@@ -40,7 +41,7 @@ def html_page(
         verdict="".join(verdict(findings, explanation)),
         figures="".join(figures(explanation)),
         record=_filled("record.html", thinned=_thinned(record)) if record.texts["steps"] else "",
-        tables="".join(tables(explanation)) + "".join(trust(explanation)),
+        tables="".join(tables(explanation, best_of(explanation, commands))) + "".join(trust(explanation)),
         foot=text(f"gpudoctor {__version__}. Nothing on this page is loaded from elsewhere, and nothing leaves it."),
         payload=record.json(),
         script="(() => {\n" + "".join(_part(f"{name}.js") for name in SCRIPTS) + "})();",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from html import escape
 
 from gpudoctor.allocator.explanation import Explanation, Moment
-from gpudoctor.render.memory.words import NAMES, between, fidelity_words, moment_of, moment_words, size
+from gpudoctor.render.memory.words import NAMES, between, fidelity_words, moment_words, size
 from gpudoctor.render.plain import one_line, plain
 from gpudoctor.render.theme import UNICODE
 
@@ -26,9 +26,7 @@ def section(title: str, *parts: str) -> str:
 
 
 def figures(explanation: Explanation) -> Iterator[str]:
-    moment = moment_of(explanation)
-    if moment is None:
-        return
+    moment = explanation.moment
     shown = list(_figures(explanation, moment))
     tiles = [
         f"<div><dt>{text(name)}</dt><dd>{text(size(amount))}{f'<small>{text(note)}</small>' if note else ''}</dd></div>"

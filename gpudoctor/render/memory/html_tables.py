@@ -9,9 +9,8 @@ from gpudoctor.allocator.explanation import Explanation, Holder, Pin, WhatIf
 from gpudoctor.render.memory.html_findings import command
 from gpudoctor.render.memory.html_sections import section, text
 from gpudoctor.render.memory.words import (
-    best_of,
+    advice,
     between,
-    export_line,
     limit_words,
     size,
     stack_words,
@@ -30,8 +29,8 @@ class Cell(NamedTuple):
     style: str = ""  # number, word, long
 
 
-def tables(explanation: Explanation) -> Iterator[str]:
-    yield from _what_if(explanation)
+def tables(explanation: Explanation, best: WhatIf | None) -> Iterator[str]:
+    yield from _what_if(explanation, best)
     if explanation.pins:
         yield section("What pins the free memory", _pins(explanation))
     by_frame = _held("Memory by frame", explanation.by_frame)
@@ -61,20 +60,18 @@ def _number(words: str) -> Cell:
     return Cell(text(words), "number")
 
 
-def _what_if(explanation: Explanation) -> Iterator[str]:
+def _what_if(explanation: Explanation, best: WhatIf | None) -> Iterator[str]:
     tried = explanation.what_if
     if not tried:
         return
-    best = best_of(explanation)
     heads = (
         Cell("settings"), Cell("outcome", "word"), Cell("reserved peak", "number"), Cell("driver calls", "number"),
         Cell("retries", "number"),
     )  # fmt: skip
     rows = [("best" if what is best else "", _tried(what, what is best)) for what in tried]
     parts = [f'<p class="dim">{text(limit_words(explanation))}</p>', table(heads, rows)]
-    short = explanation.failures or explanation.cap is not None
-    if best is not None and short and best.parsed != explanation.settings:
-        parts.append(command(export_line(explanation, best), "best-settings"))
+    if line := advice(explanation, best):
+        parts.append(command(line, "best-settings"))
     yield section("The same requests under other settings", *parts)
 
 

@@ -12,7 +12,7 @@ from gpudoctor.allocator import explanation as told
 from gpudoctor.allocator.explanation import Explanation
 from gpudoctor.render.json import dumped
 from gpudoctor.render.memory.segments import idle, worn
-from gpudoctor.render.memory.words import best_of, export_line
+from gpudoctor.render.memory.words import best_of, commands_of, export_line
 from gpudoctor.report import Finding, Report, Source, Tool, Verdict
 
 SCHEMA_VERSION = "1"
@@ -175,7 +175,8 @@ def render(explanation: Explanation, report: Report, *, rows: int) -> str:
 
 def document(explanation: Explanation, report: Report, *, rows: int) -> Memory:
     """`rows`: of each list of a moment."""
-    line, best = explanation.timeline, best_of(explanation)
+    line = explanation.timeline
+    best = best_of(explanation, commands_of(report))
     stack = _Stacks(explanation.stacks)
     return Memory(
         schema_version=SCHEMA_VERSION,

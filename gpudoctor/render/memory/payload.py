@@ -1,6 +1,6 @@
 """What the page's script gets: columns of varints, deflated, in base64; and the texts beside them.
 
-page_decode.js reads it. Addresses are counted from the lowest one, in units of 512 bytes where all allow it.
+page/decode.js reads it. Addresses are counted from the lowest one, in units of 512 bytes where all allow it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gpudoctor.render.memory.lives import (
     lives_of,
     without_short_lives,
 )
-from gpudoctor.render.memory.words import moment_of, stack_words
+from gpudoctor.render.memory.words import stack_words
 from gpudoctor.render.plain import one_line, plain
 
 MOST_STEPS = 1_200_000
@@ -105,7 +105,7 @@ def _packed(
 
 
 def _texts(explanation: Explanation, lives: Lives, left_out_below: int) -> dict[str, Any]:
-    line, matters = explanation.timeline, moment_of(explanation)
+    line = explanation.timeline
     drawn = (line.places, line.times_us, line.requested, line.allocated, line.reserved) if left_out_below else ()
     return {
         "events": explanation.events,
@@ -115,7 +115,7 @@ def _texts(explanation: Explanation, lives: Lives, left_out_below: int) -> dict[
         "has_times": line.times_us != line.places,
         "left_out_below": left_out_below,
         "room": explanation.room,
-        "matters": None if matters is None else matters.place,
+        "matters": explanation.moment.place,
         "moments": [[moment.name, moment.place] for moment in explanation.moments],
         "timeline": drawn,  # else the script counts it itself, event by event
         "waiting": lives.waiting,

@@ -12,9 +12,8 @@ from gpudoctor.allocator.settings import Settings
 from gpudoctor.render.memory.bars import bar
 from gpudoctor.render.memory.words import (
     Verdict,
-    best_of,
+    advice,
     between,
-    export_line,
     limit_words,
     none_fits,
     size,
@@ -120,11 +119,12 @@ def _growing(explanation: Explanation, screen: Screen, most: int) -> Iterator[Te
     yield from _more(len(growing) - most, "stack", screen)
 
 
-def what_if(explanation: Explanation, screen: Screen, *, rows: int, verbosity: int) -> Iterator[Text]:
+def what_if(
+    explanation: Explanation, best: WhatIf | None, screen: Screen, *, rows: int, verbosity: int
+) -> Iterator[Text]:
     tried = explanation.what_if
     if not tried:
         return
-    best = best_of(explanation)
     shown = tried if verbosity or rows or len(tried) <= SETTINGS_SHOWN else _foremost(tried, best)
     longest = min(max(len(what.settings) for what in shown), max(20, screen.width - 46))
     yield from titled("The same requests under other settings", limit_words(explanation), screen)
@@ -140,9 +140,8 @@ def what_if(explanation: Explanation, screen: Screen, *, rows: int, verbosity: i
     yield from _more(len(tried) - len(shown), "setting", screen)
     if not any(what.outcome.fits for what in tried):
         yield from screen.hanging(Text("   "), none_fits(explanation), screen.width - 1)
-    if best is not None and explanation.failures:
-        command = screen.text(export_line(explanation, best), "command")
-        yield from screen.hanging(Text("   $ ", "note"), command, screen.width - 1)
+    if line := advice(explanation, best):
+        yield from screen.hanging(Text("   $ ", "note"), screen.text(line, "command"), screen.width - 1)
 
 
 def _foremost(tried: Sequence[WhatIf], best: WhatIf | None) -> list[WhatIf]:

@@ -14,10 +14,11 @@ from gpudoctor.render.memory.blockmap import strip, widths
 from gpudoctor.render.memory.segments import about, holes_words, idle, kind, worn
 from gpudoctor.render.memory.words import (
     NAMES,
+    best_of,
     between,
+    commands_of,
     duration,
     fidelity_words,
-    moment_of,
     moment_words,
     settings_words,
     size,
@@ -39,20 +40,19 @@ def render(explanation: Explanation, report: Report, screen: Screen, *, verbosit
 
 
 def _page(explanation: Explanation, report: Report, screen: Screen, verbosity: int, rows: int) -> Iterator[Text]:
-    moment = moment_of(explanation)
+    moment = explanation.moment
     yield from screen.running(_head(explanation, report))
     yield Text()
     if report.findings:
         yield from findings(report, screen, verbosity)
         yield Text()
-    if moment is not None:
-        yield from _block(_figures(explanation, moment, screen))
+    yield from _block(_figures(explanation, moment, screen))
     yield from _block(_over_time(explanation, screen))
-    if moment is not None:
-        yield from _block(_map(moment, screen, rows or (1000 if verbosity else SEGMENTS_SHOWN)))
+    yield from _block(_map(moment, screen, rows or (1000 if verbosity else SEGMENTS_SHOWN)))
     for section in tables.sections(explanation, screen, rows=rows, verbosity=verbosity):
         yield from _block(section)
-    yield from _block(tables.what_if(explanation, screen, rows=rows, verbosity=verbosity))
+    best = best_of(explanation, commands_of(report))
+    yield from _block(tables.what_if(explanation, best, screen, rows=rows, verbosity=verbosity))
     yield from _block(_trust(explanation, screen))
     *lines, last = screen.wrapped(summary(report), screen.width - 14)
     last = Text.assemble(last, "   ", (f"exit {report.exit_code}", "note"))

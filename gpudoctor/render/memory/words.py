@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from gpudoctor.allocator.candidates import cheapest, kept_settings, versions
@@ -9,6 +11,7 @@ from gpudoctor.allocator.explanation import Explanation, Moment, WhatIf
 from gpudoctor.allocator.fidelity import Fidelity
 from gpudoctor.allocator.settings import Settings
 from gpudoctor.render.story import counted
+from gpudoctor.report import Report
 
 NO_STACK = "no stack was recorded"
 NAMES = {"peak": "At the peak of allocated memory", "out of memory": "When memory ran out", "end": "At the end"}
@@ -38,15 +41,6 @@ def duration(microseconds: int) -> str:
     if seconds < 120:
         return f"{seconds:.3g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def moment_of(explanation: Explanation) -> Moment | None:
-    """The one that matters: the failure, else the peak, else what the file ends with."""
-    for name in ("out of memory", "peak"):
-        for moment in reversed(explanation.moments):
-            if moment.name == name:
-                return moment
-    return explanation.moments[-1] if explanation.moments else None
 
 
 def moment_words(moment: Moment, explanation: Explanation) -> str:
@@ -134,9 +128,28 @@ def _floored(share: float) -> str:
     return f"{int(share * 1000) / 10:.1f}%" if share < 1 else "100%"
 
 
-def best_of(explanation: Explanation) -> WhatIf | None:
-    """Of the settings that fit for certain, the ones to take."""
+def best_of(explanation: Explanation, advised: Collection[str]) -> WhatIf | None:
+    """Of the settings that fit for certain, the ones to take: those that a finding advises, else the cheapest.
+
+    `advised`: commands of the findings. A check may know why the cheapest would not do for this program.
+    """
+    for what in explanation.what_if:
+        if what.outcome.fits and what.outcome.certain and export_line(explanation, what) in advised:
+            return what
     return cheapest(explanation.what_if)
+
+
+def commands_of(report: Report) -> set[str]:
+    """That its findings advise."""
+    return {fix.command for finding in report.findings for fix in finding.fixes if fix.command}
+
+
+def advice(explanation: Explanation, best: WhatIf | None) -> str | None:
+    """The line for the shell, where memory was short and the program ran with other settings."""
+    short = explanation.failures or explanation.cap is not None
+    if best is None or not short or best.parsed == explanation.settings:
+        return None
+    return export_line(explanation, best)
 
 
 def export_line(explanation: Explanation, what: WhatIf) -> str:

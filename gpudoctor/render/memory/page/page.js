@@ -34,7 +34,7 @@ class Page {
       this.legend();
     });
     this.map.layout();
-    this.go(rec.texts.matters === null ? rec.steps : rec.stepAt(rec.texts.matters));
+    this.go(rec.stepAt(rec.texts.matters));
   }
 
   jumps() {
@@ -204,7 +204,7 @@ async function opened() {
   const live = byId("live");
   if (!live) return;
   try {
-    const rec = new Rec(await decoded(JSON.parse(byId("record").textContent)));
+    const rec = new Record(await decoded(JSON.parse(byId("record").textContent)));
     live.hidden = false;
     byId("opening").remove();
     window.gpudoctor = inspected(new Page(rec));

@@ -50,7 +50,7 @@ class Ranges {
   }
 }
 
-class Rec {
+class Record {
   constructor(data) {
     Object.assign(this, data);
     const { texts } = data;
@@ -112,7 +112,7 @@ class Rec {
     }
     for (let row = 0; row < this.texts.ranges; row++) reserved[0] += this.rangeSize[row];
     for (let step = 0; step < this.steps; step++) {
-      if (step % this.every === 0) this.kept.push(this.kept_now());
+      if (step % this.every === 0) this.kept.push(this.keptNow());
       let asked = 0, held = 0, range = 0;
       const kind = this.kind[step], which = this.which[step];
       if (kind === ALLOC) {
@@ -132,7 +132,7 @@ class Rec {
     }
   }
 
-  kept_now() {
+  keptNow() {
     let count = 0;
     for (let block = 0; block < this.blocks; block++) if (this.state[block]) count++;
     const live = new Int32Array(count);
