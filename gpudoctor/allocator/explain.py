@@ -79,7 +79,7 @@ def _recorded(
         device_count=snapshot.device_count,
         torch_era=snapshot.torch_era,
         settings_text=snapshot.settings_text,
-        notes=(*snapshot.notes, *_notes(snapshot, history, program)),
+        notes=(*snapshot.notes, *_notes(snapshot, history)),
         events=len(trace),
         allocations=trace.actions.count(Action.ALLOC),
         failures=len(failures),
@@ -201,21 +201,21 @@ def _reserved_peak(history: History) -> int:
     return peak
 
 
-def _notes(snapshot: Snapshot, history: History, program: Program) -> Iterator[str]:
-    if history.present and len(history.trace):
+def _notes(snapshot: Snapshot, history: History) -> Iterator[str]:
+    """Of this device, beside what the reader noted of the whole file."""
+    trace = history.trace
+    if history.present and len(trace):
         size = sum(block.size for block in history.present)
         yield (
-            f"the record begins when {size / 2**30:.2f} GiB were allocated already: its ring was full, or recording "
-            "started late"
+            f"The record begins when {size / 2**30:.2f} GiB were allocated already: its ring was full, or recording "
+            "started late."
         )
-    if wrong := history.disagreements() if len(history.trace) else 0:
-        yield f"{wrong} blocks lie elsewhere at the end of the file than its events put them"
-    if not len(history.trace) and not any("trace" in note or "event" in note for note in snapshot.notes):
-        yield "the file holds no events: what led here, and what other settings would have done, cannot be told"
-    if not program.has_stacks and not any("stack" in note for note in snapshot.notes):
-        yield "the file holds no stacks (recorded with context=None): who asked for the memory cannot be told"
+    if len(trace) and (wrong := history.disagreements()):
+        yield f"Blocks at the end of the file that are not where its events put them: {wrong:,}."
+    if not len(trace) and any(len(device.trace) for device in snapshot.devices):
+        yield "It holds no events of this device: what led here cannot be told."
     if snapshot.settings.backend == "cudaMallocAsync":
-        yield "the program ran with backend:cudaMallocAsync, which leaves memory to the driver: a snapshot tells little"
+        yield "The program ran with backend:cudaMallocAsync, which leaves memory to the driver: this tells little."
 
 
 # replays

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from gpudoctor.allocator.address_space import AddressSpace
 from gpudoctor.allocator.replay import replay, what_if
-from gpudoctor.allocator.requests import ALLOCATE, FREE, Request, Requests, requests_of
+from gpudoctor.allocator.requests import ALLOCATE, FREE, Request, Requests, alive_at_most, requests_of
 from gpudoctor.allocator.settings import UNLIMITED, parse_settings
 from gpudoctor.allocator.snapshot import DEFAULT_POOL
 from gpudoctor.cli.memory import size
@@ -68,21 +68,15 @@ def made(events: int, *, seed: int = 7) -> Requests:
             free(kept.pop(chance.randrange(len(kept))))
         for block in reversed(layers):
             free(block)
-    live: dict[int, int] = {}
-    held = most = count = 0
-    for kind, which, bytes_, _, _ in stream:
-        held += bytes_ if kind == ALLOCATE else -live.pop(which)
-        if kind == ALLOCATE:
-            live[which] = bytes_
-            most, count = max((most, count), (held, len(live)))
-    return Requests(stream, number, 0, [], 0, None, (most, count), 0, 0)
+    return Requests(stream, number, 0, [], 0, None, alive_at_most(stream), 0, 0)
 
 
 def recorded(path: Path) -> Requests:
     from gpudoctor.allocator.reader import read_snapshot
 
     snapshot = read_snapshot(path)
-    return requests_of(max(snapshot.devices, key=lambda device: len(device.trace)), snapshot.pools)
+    device = max(snapshot.devices, key=lambda device: len(device.trace))
+    return requests_of(device, snapshot.pools, snapshot.settings, snapshot.stacks)
 
 
 def yardstick(stream: list[Request]) -> None:

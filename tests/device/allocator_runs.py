@@ -111,7 +111,7 @@ def run(program: str, seed: int, cap: float, tag: str, out: Path, stop: bool) ->
         "conf": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", ""),
         "stop": stop,
         "ooms": len(failed),
-        "first_oom": (stats["num_ooms"] and stats["allocation.all.allocated"]) or None,
+        "first_oom": stats["allocation.all.allocated"] if failed and stop else None,  # one that goes on asks for more
         "allocated_peak": stats["allocated_bytes.all.peak"],
         "requested_peak": stats["requested_bytes.all.peak"],
         "reserved_peak": stats["reserved_bytes.all.peak"],

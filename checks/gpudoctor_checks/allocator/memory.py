@@ -116,9 +116,9 @@ def crowded_out(snapshot: AllocatorSnapshot) -> Iterator[Finding]:
         free=_size(snapshot.device_free_bytes),
         wanted=_size(snapshot.wanted_bytes),
         known_by=(
-            "earlier in the record so much more was there for this process"
+            "so much more was there for this process earlier in the record"
             if snapshot.outside_is_least
-            else "that is the GPU's size less what was free and what this allocator held"
+            else "the GPU's size less what was free and what this allocator held"
         ),
     )
 
@@ -180,17 +180,13 @@ def _leanest(snapshot: AllocatorSnapshot) -> Alternative | None:
 
 def _missing(snapshot: AllocatorSnapshot) -> int:
     """By how much live bytes alone exceed the most that could be reserved."""
-    return snapshot.live_peak_bytes - _most(snapshot)
+    return snapshot.live_peak_bytes - snapshot.room_bytes[1]
 
 
 def _enough(snapshot: AllocatorSnapshot) -> bool:
     """The reader asked about another limit, and within that one nothing fails."""
     was = recorded(snapshot)
     return snapshot.cap_bytes is not None and was is not None and was.fits
-
-
-def _most(snapshot: AllocatorSnapshot) -> int:
-    return snapshot.room_bytes[1]
 
 
 def _settled(snapshot: AllocatorSnapshot) -> tuple[bool, Alternative | None]:
