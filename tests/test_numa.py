@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
+from casebook import load_node
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gpudoctor.collect.collector import collect
 from gpudoctor.facts.numa import Numa, NumaNode, cpu_list
 from gpudoctor.parse.cpu_list import cpus_in
+from gpudoctor.unread import Gap, Unread
 
 
 @given(st.frozensets(st.integers(0, 500)))
@@ -37,3 +40,26 @@ def test_memory_without_cpus_is_near_the_cpus_of_the_closest_node() -> None:
     assert numa.home_of(-1) is None
     assert numa.home_of(1) == 1
     assert Numa(nodes=(cpu, gpu), balancing=0, zone_reclaim=0).home_of(-1) == 0
+
+
+@pytest.mark.parametrize(
+    ("online", "meminfo", "cpus"),
+    [
+        (b"0-3\n", b"MemTotal:       16 kB\nMemFree:        4 kB\n", {0, 1, 2, 3}),
+        (b"0-3\n", b"MemFree:        4 kB\n", None),
+        (b"3-1\n", b"MemTotal:       16 kB\nMemFree:        4 kB\n", None),
+    ],
+)
+def test_a_kernel_without_numa_is_one_node(online: bytes, meminfo: bytes, cpus: set[int] | None) -> None:
+    node = load_node("made-ws-4gpu.node").with_surfaces(
+        {
+            ("dir", "/sys/devices/system/node"): Unread(Gap.ABSENT, "/sys/devices/system/node"),
+            ("file", "/sys/devices/system/cpu/online"): online,
+            ("file", "/proc/meminfo"): meminfo,
+        }
+    )
+    nodes = collect(node, [Numa], seconds=10).one(Numa).reading("nodes")
+    if cpus is None:
+        assert nodes.gap is Gap.MALFORMED
+    else:
+        assert nodes == (NumaNode(0, frozenset(cpus), 16 << 10, 4 << 10, (10,)),)

@@ -148,7 +148,7 @@ def _process(view: _View, pid: int, gpus: tuple[Subject, ...]) -> GpuProcess:
         thread_count=status.threads,
         resident_bytes=status.resident_bytes,
         pinned_bytes_by_node=hold(pages if isinstance(pages, Unread) else pages.pinned_bytes_by_node),
-        unit="" if isinstance(cgroup, Unread) else cgroup.unit,
+        unit=hold(cgroup if isinstance(cgroup, Unread) else cgroup.unit),
     )
 
 

@@ -49,8 +49,8 @@ class GpuProcess(SubjectFact):
     cgroup: str = source("/proc/{pid}/cgroup")
     manager: Manager | None = source("/proc/{pid}/cgroup")  # who placed it; None: nobody
     cpuset: Cpus = source("/sys/fs/cgroup")  # CPUs that its cgroup leaves it; taskset cannot go beyond
-    name: str = source("/proc/{pid}/stat", "")  # as the kernel cuts it: 15 characters
-    thread_count: int = source("/proc/{pid}/status", 1)  # also those that `threads` leaves out
-    resident_bytes: int = source("/proc/{pid}/status", 0)
-    pinned_bytes_by_node: dict[int, int] = source("/proc/{pid}/numa_maps", {})  # what the driver locked for the GPU
-    unit: str = source("/proc/{pid}/cgroup", "")  # the systemd unit, or the first digits of the container's id
+    name: str = source("/proc/{pid}/stat")  # as the kernel cuts it: 15 characters
+    thread_count: int = source("/proc/{pid}/status")  # also those that `threads` leaves out
+    resident_bytes: int = source("/proc/{pid}/status")
+    pinned_bytes_by_node: dict[int, int] = source("/proc/{pid}/numa_maps")  # what the driver locked for the GPU
+    unit: str = source("/proc/{pid}/cgroup")  # the systemd unit, or the first digits of the container's id

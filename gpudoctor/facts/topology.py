@@ -27,7 +27,7 @@ class Topology(Fact):
     ways: dict[str, dict[str, Way]] = source("/sys/bus/pci/devices, nvmlDeviceGetNvLinkState")  # bus id, bus id
     pci_ways: dict[str, dict[str, Way]] = source("/sys/bus/pci/devices")  # the same without NVLink
     homes: dict[str, int | None] = source("/sys/bus/pci/devices/*/numa_node")  # bus id -> NUMA node; None: not told
-    hidden: frozenset[str] = source("/sys/class/kfd/kfd/topology/nodes", frozenset())  # AMD GPUs that kfd keeps from us
+    hidden: frozenset[str] = source("/sys/class/kfd/kfd/topology/nodes")  # AMD GPUs that kfd keeps from us
 
     def between(self, first: str, second: str) -> Way:
         return self.ways[first][second]

@@ -20,6 +20,7 @@ from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.adapters import feeds_gpus
 from gpudoctor_checks.passthrough import PASSED_THROUGH
 from gpudoctor_checks.pcie.hops import beside_c2c, is_radeon
+from gpudoctor_checks.wording import number_of
 
 TRANSLATING = ("DMA", "DMA-FQ")
 LINKED = ("NV", "XGMI")  # traffic between these GPUs does not use PCIe
@@ -73,9 +74,11 @@ def acs_redirects(
         ports=", ".join(redirecting),
         port_list=" ".join(redirecting),
         count=len(redirecting),
+        how_many=number_of(len(redirecting), "port"),
         switches=", ".join(switches),
         peers=", ".join(apart.values()),
         pairs=len(hit),
+        how_many_pairs=number_of(len(hit), "pair"),
     )
 
 
@@ -130,6 +133,7 @@ def iommu_translates(
         evidence=[e for each in held.values() for e in each.seen("iommu_domain")],
         domain=first.iommu_domain,
         count=len(held),
+        how_many=number_of(len(held), "GPU"),
         gpus=", ".join(each.subject.label for each in held.values()),
         pairs=len(pairs),
         nics=len(rdma),
@@ -139,9 +143,8 @@ def iommu_translates(
 
 
 def _said(pairs: int, nics: int) -> str:
-    said = [f"{pairs} pair{'s' if pairs > 1 else ''} of GPUs without NVLink between them"] if pairs else []
-    said += [f"{nics} RDMA adapter{'s' if nics > 1 else ''}"] if nics else []
-    return " and ".join(said)
+    said = [f"{number_of(pairs, 'pair')} of GPUs without NVLink between them"] if pairs else []
+    return " and ".join([*said, *([number_of(nics, "RDMA adapter")] if nics else [])])
 
 
 def _may_talk(peers: GpuPeers | None, one: PciDevice, two: PciDevice) -> bool:

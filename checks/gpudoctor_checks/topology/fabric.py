@@ -14,7 +14,8 @@ from gpudoctor.facts.peers import pair_subject
 from gpudoctor.facts.sampling import Counted
 from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Severity, Subject
 from gpudoctor.unread import Gap, Unread
-from gpudoctor_checks.topology.siblings import by_model, in_mig_mode, nvlink_of, spoken, usual
+from gpudoctor_checks.topology.siblings import by_model, in_mig_mode, nvlink_of, usual
+from gpudoctor_checks.wording import number_of, spoken
 
 NEARLY = 0.95  # a link tells its signalling rate, 26.562 GB/s where the data sheet says 25
 CRC_PER_SECOND = 100.0  # DCGM's limit; below it they are repeated without harm
@@ -48,7 +49,7 @@ def _short(name: str, same: list[GpuNvLinks], bare_metal: bool) -> Iterator[Find
         as_they = sum(len(each.up) == common for each in judged)
         yield from _each_or_pair(short, common, f"{as_they} of {len(judged)} {name} here have {common} up")
     elif not model["bridge"] and bare_metal and len(same) > 1 and common < model.get("links", 0):
-        yardstick = f"the table of models gives an {name} {model['links']}"
+        yardstick = f"the table of models has {model['links']} for {name}"
         yield _finding(
             NODE, same, model["links"], yardstick, Confidence.LIKELY, None if not common else Severity.WARNING
         )
@@ -100,7 +101,7 @@ def _lost(subject: Subject, whose: Sequence[GpuNvLinks], expected: int) -> str:
     """As a title says it."""
     up = min(len(each.up) for each in whose)
     if subject.kind == "pair":
-        return f"{expected - up} NVLink{'s' if expected - up > 1 else ''} between them"
+        return f"{number_of(expected - up, 'NVLink')} between them"
     numbers = [str(link.number) for link in whose[0].links if not link.up]
     if not up or not numbers or subject is NODE:
         return "NVLinks" if up else "all NVLinks"
@@ -145,7 +146,9 @@ def slow(links: tuple[GpuNvLinks, ...], gpus: tuple[Gpu, ...]) -> Iterator[Findi
         own = nvlink_of(name)
         figure = own["gb_per_s_both_ways"] * 500 / own["links"] if {"gb_per_s_both_ways", "links"} <= own.keys() else 0
         if common and not any(odd.values()) and common < NEARLY * figure:
-            yield _slower(NODE, members[0], speeds[members[0].subject.id], round(figure), f"the table's {name}")
+            yield _slower(
+                NODE, members[0], speeds[members[0].subject.id], round(figure), f"the table of models for {name}"
+            )
     _all_read(links)
     if any(each.up for each in told.values()) and not any(speeds.values()):
         raise Unread(Gap.UNSUPPORTED, "NVML_FI_DEV_NVLINK_GET_SPEED", "this driver does not tell the links' speed")

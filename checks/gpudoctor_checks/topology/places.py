@@ -15,10 +15,11 @@ from gpudoctor.facts.topology import Topology
 from gpudoctor.finding import NODE, Confidence, Evidence, Finding, Subject
 from gpudoctor.unread import Gap, Unread
 from gpudoctor_checks.adapters import feeds_gpus
-from gpudoctor_checks.topology.siblings import spoken, usual
+from gpudoctor_checks.topology.siblings import usual
+from gpudoctor_checks.topology.surroundings import SAME_PACKAGE
+from gpudoctor_checks.wording import spoken
 
 NEAR = ("PIX", "PXB")
-ANOTHER_SOCKET = 20  # SLIT distances within a socket are below it: 10 to 16 with sub-NUMA clusters, 20 and more across
 
 
 @check("NUMA_NODE_UNKNOWN")
@@ -131,7 +132,7 @@ def _sockets(topology: Topology, numa: Numa, fast: set[str]) -> list[Socket]:
     groups: list[list[int]] = []
     order = [node.number for node in numa.nodes]
     for node in numa.with_cpus:
-        close = {n for n, far in zip(order, node.distances, strict=False) if far < ANOTHER_SOCKET}
+        close = {n for n, far in zip(order, node.distances, strict=False) if far <= SAME_PACKAGE}
         same = next((group for group in groups if close & set(group)), None)
         groups.append([node.number]) if same is None else same.append(node.number)
     return [

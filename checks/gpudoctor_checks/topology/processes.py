@@ -16,6 +16,7 @@ from gpudoctor.facts.process import ChildProcess, GpuProcess, Thread
 from gpudoctor.finding import Confidence, Evidence, Finding, Subject
 from gpudoctor.unread import Unread
 from gpudoctor_checks.topology.surroundings import SAME_PACKAGE, Surroundings, cpus_of, surroundings
+from gpudoctor_checks.wording import number_of
 
 GIB = 1 << 30
 FAR_MEMORY = 4 * GIB  # Python, its libraries and CUDA's contexts stay below, and are written once
@@ -204,7 +205,7 @@ def oversubscribed(processes: tuple[GpuProcess, ...], numa: Numa, cpu: Cpu | Non
 def _crowd(own: Sequence[GpuProcess], cpus: Cpus, online: Cpus, isolated: Cpus, gpus: int) -> Finding:
     pids = [process.pid for process in own]
     within = dict.fromkeys(id for process in own for id in (process.subject.id, *process.subject.within))
-    shown = f"{len(own)} GPU process{'es' if len(own) > 1 else ''}"
+    shown = number_of(len(own), "GPU process", "GPU processes")
     granted: Cpus = online.intersection(*(process.get("cpuset", online) for process in own))
     left = granted - isolated
     return Finding(
@@ -212,7 +213,7 @@ def _crowd(own: Sequence[GpuProcess], cpus: Cpus, online: Cpus, isolated: Cpus, 
         evidence=[Evidence(each.source("cpus_allowed"), f"Cpus_allowed_list {cpu_list(cpus)}") for each in own[:8]],
         gpus=gpus,
         cpus=cpu_list(cpus) or "none",
-        cpu_count=f"{len(cpus)} CPU{'s' if len(cpus) != 1 else ''}",
+        cpu_count=number_of(len(cpus), "CPU"),
         pids=", ".join(map(str, pids)),
         taskset=taskset(pids, left),
         isolated=cpu_list(isolated),

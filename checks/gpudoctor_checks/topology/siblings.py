@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from itertools import combinations
 from typing import Any
 
@@ -49,8 +49,3 @@ def unjoined(members: Collection[str], joined: Collection[frozenset[str]]) -> li
         return []
     short = sorted(each for each, count in reach.items() if count < common)
     return [pair for pair in combinations(short, 2) if frozenset(pair) not in joined]
-
-
-def spoken(labels: Sequence[str]) -> str:
-    """A, B and C"""
-    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]}"
