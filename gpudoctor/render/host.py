@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from rich.text import Text
 
+from gpudoctor.render.hardware import cpu_name, size
 from gpudoctor.render.screen import Screen
 from gpudoctor.render.story import counted
 from gpudoctor.report import Host
@@ -20,7 +21,7 @@ def host(about: Host, screen: Screen) -> Iterator[Text]:
 
 
 def _cpus(about: Host, screen: Screen) -> list[str]:
-    words = [" ".join(about.cpu.replace("(R)", "").replace("(TM)", "").split())] if about.cpu else []
+    words = [cpu_name(about.cpu)] if about.cpu else []
     if about.sockets and about.cores:
         each = f"{about.sockets} {screen.glyphs.times} " if about.sockets > 1 else ""
         words.append(f"{each}{counted(about.cores // about.sockets, 'core')}")
@@ -39,8 +40,8 @@ def _memory(about: Host) -> list[str]:
     if about.memory_bytes is None:
         return []
     nodes = f" in {counted(about.numa_nodes, 'NUMA node')}" if about.numa_nodes else ""
-    swap = f"swap {_size(about.swap_bytes)}" if about.swap_bytes else "no swap" if about.swap_bytes == 0 else ""
-    return [f"{_size(about.memory_bytes)}{nodes}", *([swap] if swap else [])]
+    swap = f"swap {size(about.swap_bytes)}" if about.swap_bytes else "no swap" if about.swap_bytes == 0 else ""
+    return [f"{size(about.memory_bytes)}{nodes}", *([swap] if swap else [])]
 
 
 def _working(about: Host) -> list[str]:
@@ -50,11 +51,3 @@ def _working(about: Host) -> list[str]:
     held = f"{where.file_system} from {where.device}" if where.medium == "network" else where.file_system
     on = f" on {MEDIA[where.medium]}" if where.medium in MEDIA and where.file_system not in ("tmpfs", "ramfs") else ""
     return [f"{where.path}: {held}{on}"]
-
-
-def _size(amount: int) -> str:
-    for unit, shift in (("TiB", 40), ("GiB", 30)):
-        if amount >= 1 << shift:
-            whole = amount / (1 << shift)
-            return f"{whole:.0f} {unit}" if whole >= 10 else f"{f'{whole:.2f}'.rstrip('0').rstrip('.')} {unit}"
-    return f"{amount / (1 << 20):.0f} MiB"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from gpudoctor.facts.numa import cpu_list
+from gpudoctor.render.hardware import cpu_name, size
 from gpudoctor.render.story import counted
 from gpudoctor.render.topo.picture import Cable, Device, Interface, Mark, NumaNode, PcieLink, Picture, RdmaPort
 
@@ -97,14 +98,6 @@ def _wire(interface: Interface) -> str:
     return f"{interface.name} {interface.state}{speed}"
 
 
-def size(count: int) -> str:
-    for unit, shift in (("TiB", 40), ("GiB", 30), ("MiB", 20)):
-        if count >= 1 << shift:
-            amount = count / (1 << shift)
-            return f"{amount:.1f} {unit}" if unit == "TiB" else f"{amount:.0f} {unit}"
-    return f"{count >> 10} KiB"
-
-
 def node_words(node: NumaNode, picture: Picture) -> tuple[str, ...]:
     """What a NUMA node has: CPUs, memory, and how far the others are.
 
@@ -130,12 +123,12 @@ def node_words(node: NumaNode, picture: Picture) -> tuple[str, ...]:
 def host_words(picture: Picture) -> tuple[str, ...]:
     host = picture.host
     counts = [
-        f"{number} {word}{'s' * (number != 1)}"
-        for number, word in ((host.sockets, "socket"), (host.cores, "core"), (host.threads, "thread"))
+        counted(number, word)
+        for number, word in ((host.sockets, "socket"), (host.cores, "core"), (host.threads, "CPU"))
         if number
     ]
     memory = f"{size(host.memory_bytes)} memory" if host.memory_bytes else None
-    return tuple(filter(None, (host.cpu, ", ".join(counts), memory)))
+    return tuple(filter(None, (host.cpu and cpu_name(host.cpu), ", ".join(counts), memory)))
 
 
 def gpu_words(picture: Picture) -> tuple[str, ...]:
