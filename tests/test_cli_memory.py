@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import made_snapshots
+import msgspec
 import pytest
 import sample_memory
 from allocator_snapshots import ERAS, STACK, Recording, training_step
@@ -21,8 +23,11 @@ from sample_memory import NAMES, judged
 from test_cli_command import COMMAND, refused
 from test_cli_terminal import on_a_terminal
 
+from gpudoctor.allocator.explain import explain
+from gpudoctor.catalog import Catalog
 from gpudoctor.cli import memory, run
 from gpudoctor.cli.refusal import Refusal
+from gpudoctor.finding import Severity
 from gpudoctor.render.memory.json import render, schema
 
 SCHEMA = Path(__file__).parent.parent / "docs" / "schema" / "memory.schema.json"
@@ -339,3 +344,15 @@ def test_whatever_is_explained_follows_the_schema(name: str) -> None:
     text = render(getattr(sample_memory, name)(), judged(name), rows=10)
     assert text.isascii()
     jsonschema.Draft202012Validator(json.loads(SCHEMA.read_text())).validate(json.loads(text))
+
+
+@pytest.mark.parametrize("packages", [(), ("vllm",)])
+def test_the_best_settings_and_their_command_are_the_findings_own(packages: tuple[str, ...]) -> None:
+    """What does not go together with a package in the stacks is not called best beside a finding that avoids it."""
+    snapshot = made_snapshots.in_pieces()
+    told = msgspec.structs.replace(explain(snapshot, snapshot.devices[0]), packages=packages)
+    report = memory.judged(told, Catalog.installed(), Severity.ERROR, began=0)
+    said = json.loads(render(told, report, rows=1))
+    assert report.findings[0].fixes[0].command == said["export"]
+    assert said["export"].endswith(said["best"])
+    assert ("expandable" in said["best"]) is not bool(packages)

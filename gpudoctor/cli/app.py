@@ -195,7 +195,7 @@ def memory(
     ] = None,
     what_if: Annotated[
         list[str] | None,
-        typer.Option(metavar="SETTINGS", help="As in PYTORCH_ALLOC_CONF; default: none; all: every known one."),
+        typer.Option(metavar="SETTINGS", help="As in PYTORCH_ALLOC_CONF; default: none; all: many of them."),
     ] = None,
     cap: Annotated[
         str | None, typer.Option(metavar="SIZE", help="A limit as set_per_process_memory_fraction sets it: 6.6GiB.")

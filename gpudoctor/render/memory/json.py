@@ -177,7 +177,6 @@ def document(explanation: Explanation, report: Report, *, rows: int) -> Memory:
     """`rows`: of each list of a moment."""
     line = explanation.timeline
     best = best_of(explanation, commands_of(report))
-    stack = _Stacks(explanation.stacks)
     return Memory(
         schema_version=SCHEMA_VERSION,
         tool=Tool("gpudoctor", __version__),
@@ -194,11 +193,14 @@ def document(explanation: Explanation, report: Report, *, rows: int) -> Memory:
         root_causes=report.root_causes,
         moments=tuple(_moment(moment, rows) for moment in explanation.moments),
         pins=tuple(
-            Pin(stack.words(p.stack), p.address, p.size, p.unusable, p.age_events, p.segments) for p in explanation.pins
+            Pin(_stack(explanation, p.stack), p.address, p.size, p.unusable, p.age_events, p.segments)
+            for p in explanation.pins
         ),
         by_frame=tuple(Holder(h.name, h.size, h.blocks, h.share) for h in explanation.by_frame),
         by_category=tuple(Holder(h.name, h.size, h.blocks, h.share) for h in explanation.by_category),
-        growing=tuple(Growth(stack.words(g.stack), g.first, g.last, g.steps, g.blocks) for g in explanation.growing),
+        growing=tuple(
+            Growth(_stack(explanation, g.stack), g.first, g.last, g.steps, g.blocks) for g in explanation.growing
+        ),
         pools=tuple(Pool(p.id, p.reserved, p.allocated, p.segments) for p in explanation.pools),
         timeline=Timeline(line.places, line.times_us, line.requested, line.allocated, line.reserved),
         fidelity=_fidelity(explanation),
@@ -206,12 +208,8 @@ def document(explanation: Explanation, report: Report, *, rows: int) -> Memory:
     )
 
 
-class _Stacks:
-    def __init__(self, stacks: tuple[str, ...]) -> None:
-        self._stacks = stacks
-
-    def words(self, index: int) -> str | None:
-        return self._stacks[index] if 0 <= index < len(self._stacks) else None
+def _stack(explanation: Explanation, index: int) -> str | None:
+    return explanation.stacks[index] if 0 <= index < len(explanation.stacks) else None
 
 
 def _recorded(explanation: Explanation) -> Recorded:

@@ -78,7 +78,7 @@ def _head(explanation: Explanation, report: Report) -> list[tuple[str, str]]:
     if explanation.events:
         parts.append((counted_large(explanation.events, "event"), ""))
     if explanation.failures:
-        parts.append((f"{counted_large(explanation.failures, 'failed allocation')}", ""))
+        parts.append((counted_large(explanation.failures, "failed allocation"), ""))
     if explanation.torch_era:
         parts.append((f"torch {explanation.torch_era}", "note"))
     return [*parts, (f"{report.duration_ms / 1e3:.2f} s", "note")]
