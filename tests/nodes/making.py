@@ -21,19 +21,8 @@ NODES = Path(__file__).parent
 UPTIME_SECONDS = 777726
 
 
-def cpu_list(numbers: Iterable[int]) -> str:
-    """As the kernel writes sets of CPUs and nodes: 0-15,32-47."""
-    spans: list[list[int]] = []
-    for number in sorted(numbers):
-        if spans and spans[-1][1] == number - 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)
-
-
 def cpu_mask(numbers: Iterable[int], bits: int) -> str:
-    """The same set as /proc/PID/status has it: words of 32 bits, highest first."""
+    """A set of CPUs or nodes as /proc/PID/status has it: words of 32 bits, highest first."""
     held = sum(1 << number for number in numbers)
     words = range((bits + 31) // 32 - 1, -1, -1)
     return ",".join(f"{held >> 32 * word & 0xFFFFFFFF:08x}" for word in words)

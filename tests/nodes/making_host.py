@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from making import UPTIME_SECONDS, Machine, cpu_list, cpu_mask
+from making import UPTIME_SECONDS, Machine, cpu_mask
+
+from gpudoctor.facts.numa import cpu_list
 
 CPUS = "/sys/devices/system/cpu"
 NUMA = "/sys/devices/system/node"

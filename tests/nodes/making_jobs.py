@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from making import Machine, cpu_list, cpu_mask
+from making import Machine, cpu_mask
 from making_nvidia import Gpu
+
+from gpudoctor.facts.numa import cpu_list
 
 MIB = 256  # pages of 4 KiB
 PINNED_MIB, HEAP_MIB = 2112, 11200

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from making import Machine, cpu_list
+from making import Machine
 from making_config import Link, config_space, full, header
+
+from gpudoctor.facts.numa import cpu_list
 
 DEVICES = "/sys/bus/pci/devices"
 CORRECTABLE = ("RxErr", "BadTLP", "BadDLLP", "Rollover", "Timeout", "NonFatalErr", "CorrIntErr", "HeaderOF")
