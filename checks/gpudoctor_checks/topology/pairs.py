@@ -18,6 +18,13 @@ from gpudoctor_checks.topology.siblings import by_model, in_mig_mode, nvlink_of,
 
 Pair = tuple[Subject, Subject]
 DESK = ("GeForce", "TITAN")
+REASONS = {  # NVML's NVML_P2P_STATUS_*, as a title says them
+    "chipset": "the chipset does not support it",
+    "gpu": "the GPU does not support it",
+    "topology": "the way between them does not support it",
+    "disabled": "a driver option disables it",
+    "not_supported": "not supported",
+}
 
 
 @check("NVLINK_MISSING_PAIR")
@@ -69,7 +76,7 @@ def _missing(
 
 
 def _how_many(pairs: Sequence[object]) -> str:
-    return f"{len(pairs)} pairs of GPUs" if len(pairs) > 1 else "two GPUs"
+    return f"{len(pairs)} pairs of GPUs" if len(pairs) > 1 else "these two GPUs"
 
 
 def _whose(pairs: Sequence[Pair]) -> Subject:
@@ -134,6 +141,7 @@ def _no_access(refused: Sequence[PeerAccess], by_design: str | None, source: str
         pairs=[f"{p.first.id}+{p.second.id}" for p in refused],
         how_many=_how_many(refused),
         status=refused[0].read,
+        reason=REASONS[refused[0].read],
     )
 
 
