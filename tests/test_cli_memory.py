@@ -6,6 +6,7 @@ import gzip
 import json
 import lzma
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -356,3 +357,13 @@ def test_the_best_settings_and_their_command_are_the_findings_own(packages: tupl
     assert report.findings[0].fixes[0].command == said["export"]
     assert said["export"].endswith(said["best"])
     assert ("expandable" in said["best"]) is not bool(packages)
+
+
+@pytest.mark.parametrize("made", ["in_pieces_under_a_fraction", "too_much_under_a_fraction", "crowded", "leak"])
+def test_evidence_tells_sizes_with_their_unit(made: str) -> None:
+    snapshot = getattr(made_snapshots, made)()
+    told = explain(snapshot, snapshot.devices[0], what_if=["default"])
+    report = memory.judged(told, Catalog.installed(), Severity.ERROR, began=0)
+    said = [each.text for finding in report.findings for each in finding.evidence]
+    assert said
+    assert not [text for text in said if re.search(r"[0-9]{6}", text)]

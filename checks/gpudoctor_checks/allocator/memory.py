@@ -110,7 +110,7 @@ def crowded_out(snapshot: AllocatorSnapshot) -> Iterator[Finding]:
     yield Finding(
         snapshot.subject,
         confidence=Confidence.LIKELY,
-        evidence=snapshot.seen("outside_bytes", "device_free_bytes", "reserved_bytes"),
+        evidence=_sizes(snapshot, "outside_bytes", "device_free_bytes", "reserved_bytes"),
         outside=f"at least {_size(outside)}" if snapshot.outside_is_least else _size(outside),
         reserved=_size(snapshot.reserved_bytes),
         free=_size(snapshot.device_free_bytes),
@@ -133,7 +133,7 @@ def capped(snapshot: AllocatorSnapshot) -> Iterator[Finding]:
         snapshot.subject,
         severity=None if _missing(snapshot) > 0 or _settled(snapshot)[1] is None else Severity.INFO,
         confidence=Confidence.CERTAIN if plain else Confidence.LIKELY,
-        evidence=snapshot.seen("device_free_bytes", "wanted_bytes", "room_bytes"),
+        evidence=_sizes(snapshot, "device_free_bytes", "wanted_bytes", "room_bytes"),
         free=_size(snapshot.device_free_bytes),
         wanted=_size(snapshot.wanted_bytes),
         reserved=_size(snapshot.reserved_bytes),
@@ -238,6 +238,10 @@ def _figures(snapshot: AllocatorSnapshot) -> dict[str, Any]:
 
 def _evidence(snapshot: AllocatorSnapshot) -> tuple[Evidence, ...]:
     names = ("failed_bytes", "wanted_bytes", "allocated_bytes", "reserved_bytes", "largest_hole_bytes", "room_bytes")
+    return _sizes(snapshot, *names)
+
+
+def _sizes(snapshot: AllocatorSnapshot, *names: str) -> tuple[Evidence, ...]:
     return tuple(
         Evidence(each.source, f"{name.removesuffix('_bytes').replace('_', ' ')} {_shown(snapshot.get(name))}")
         for name, each in zip(names, snapshot.seen(*names), strict=True)
