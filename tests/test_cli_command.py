@@ -159,7 +159,7 @@ def test_a_required_layer_that_nothing_examines_is_named(capsys: pytest.CaptureF
     assert run(["scan", "--node", str(recording), "--layer", "runtime", "--require", "runtime,serving"]) == 3
     said = capsys.readouterr()
     assert said.err == "gpudoctor: --require runtime,serving: no check could examine it\n"
-    assert "No check of this version belongs to the layers" in said.out
+    assert "No check of this version examines a node for the layers" in said.out
 
 
 def test_facts_name_what_is_unread_and_why(capsys: pytest.CaptureFixture[str], recording: Path) -> None:

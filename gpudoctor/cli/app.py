@@ -325,7 +325,7 @@ def checks(
     no_color: NoColor = False,
     write_docs: Annotated[str | None, typer.Option(metavar="DIR", hidden=True)] = None,
 ) -> int:
-    """Everything that a scan looks for, by layer."""
+    """Everything that can be found, by layer: on a node, and in a memory snapshot."""
     chosen = options.one_of("format", format, LISTS)
     wanted = options.layers("--layer", layer or ())
     from gpudoctor.cli import listing

@@ -1,4 +1,4 @@
-"""Everything that a scan looks for, as a list or as pages."""
+"""Everything that can be found, as a list or as pages."""
 
 from __future__ import annotations
 

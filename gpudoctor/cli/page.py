@@ -25,7 +25,7 @@ Commands
   record    write down all that a scan reads, so that others can examine it
   facts     what is known of this node, and what could not be read and why
   explain   explain a code, an Xid or SXid number, or the name of a GPU
-  checks    everything that a scan looks for
+  checks    everything that can be found, by layer
 
 Often used with scan
   --layer kernel --layer driver       only these layers

@@ -66,7 +66,10 @@ def note(report: Report) -> str:
             "modules are out of reach from here; what NVML answers is examined."
         )
     if not report.layers:
-        return "No check of this version belongs to the layers and codes that were asked for; see: gpudoctor checks"
+        return (
+            "No check of this version examines a node for the layers and codes that were asked for; see: gpudoctor "
+            "checks. Those of the layer allocator examine a memory snapshot: gpudoctor memory SNAPSHOT.pickle."
+        )
     if machine.gpus == () and not report.findings:
         return "There is no GPU on this node: none on the PCI bus and none that NVML lists. The rest was checked."
     return ""
