@@ -94,10 +94,17 @@ def _words(value: Any) -> str:
     if isinstance(value, (tuple, list, Mapping, AbstractSet)):
         return f"({_few(value, ', ', '{} more')})"
     fields = _fields_of(value)
-    if not fields or type(value).__str__ is not object.__str__:
-        return str(value) if fields or isinstance(value, Unread) else str(json_safe(value))
+    if not fields:
+        return str(value if isinstance(value, Unread) else json_safe(value))
+    if _speaks(value):
+        return str(value)
     name = fields.get("text") or fields.get("label") or fields.get("bus_id")
     return str(name or ", ".join(f"{name} {_number(name, held)}" for name, held in fields.items()))
+
+
+def _speaks(record: Any) -> bool:
+    """Whether it has words of its own."""
+    return type(record).__str__ is not object.__str__
 
 
 def _is_numbers(value: Any) -> bool:
