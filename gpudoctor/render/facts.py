@@ -104,7 +104,7 @@ def _words(value: Any) -> str:
 
 def _speaks(record: Any) -> bool:
     """Whether it has words of its own."""
-    return type(record).__str__ is not object.__str__
+    return "__str__" in vars(type(record))
 
 
 def _is_numbers(value: Any) -> bool:
