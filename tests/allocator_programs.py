@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from itertools import pairwise
+from typing import Any
 
 from gpudoctor.allocator.address_space import AddressSpace
 from gpudoctor.allocator.engine import EXPANDABLE_RESERVE, Allocator, Block, OutOfMemory, Pool, round_size
@@ -137,7 +138,8 @@ class Program:
         trace = self.trace
         if ring is not None:
             first = max(0, len(trace) - ring)
-            trace = Trace(*(column[first:] for column in _columns(trace)))
+            columns: Any = [column[first:] for column in _columns(trace)]
+            trace = Trace(*columns)
         device = Device(0, self.segments(), trace)
         settings = parse_settings(self.settings_text)
         return Snapshot((device,), 1, self._stacks, [], settings, self.settings_text, "2.11")

@@ -58,7 +58,9 @@ def test_a_kernel_without_numa_is_one_node(online: bytes, meminfo: bytes, cpus: 
             ("file", "/proc/meminfo"): meminfo,
         }
     )
-    nodes = collect(node, [Numa], seconds=10).one(Numa).reading("nodes")
+    numa = collect(node, [Numa], seconds=10).one(Numa)
+    assert isinstance(numa, Numa)
+    nodes = numa.reading("nodes")
     if cpus is None:
         assert nodes.gap is Gap.MALFORMED
     else:

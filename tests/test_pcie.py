@@ -37,6 +37,7 @@ def of(held: tuple[Any, ...] | Unread, bus_id: str) -> Any:
 
 def test_every_hop_on_the_way_of_a_device_is_a_link() -> None:
     links = facts(hgx()).all(PcieLink)
+    assert isinstance(links, tuple)
     gpu, uplink = of(links, GPU), of(links, UPLINK)
     assert (gpu.lower, gpu.upper_bus_id, gpu.width, gpu.upper_width_max, gpu.speed_gts) == ("gpu", PORT, 16, 16, 32.0)
     assert (uplink.lower, uplink.upper_bus_id, uplink.subject.kind) == ("switch", "0000:15:01.0", "bridge")

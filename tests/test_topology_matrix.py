@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from casebook import load_node
 from hypothesis import given
@@ -47,7 +49,7 @@ def test_level(level: str, here: _Place, there: _Place) -> None:
 
 
 def linked(index: int, *peers: str, switch: int = 0) -> GpuNvLinks:
-    unread = Unread(Gap.NOT_RECORDED, "nowhere")
+    unread: Any = Unread(Gap.NOT_RECORDED, "nowhere")
     links = [NvLink(n, True, 3, "gpu", peer, 25781) for n, peer in enumerate(peers)]
     links += [NvLink(len(links) + n, True, 6, "switch", None, 26562) for n in range(switch)]
     subject = gpu_subject(f"0000:0{index}:00.0", index)
@@ -99,7 +101,7 @@ def test_matrix_of_the_two_socket_board() -> None:
 
 def test_matrix_without_sysfs_paths_is_nvmls() -> None:
     node = load_node("made-ws-4gpu.node")
-    hidden = {
+    hidden: Any = {
         key: Unread(Gap.DENIED, key[1], "Permission denied")
         for key in [("link", f"/sys/bus/pci/devices/{bus}:00.0") for bus in ("0000:01", "0000:21", "0000:41")]
     }
