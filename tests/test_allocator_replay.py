@@ -223,3 +223,17 @@ def test_a_peak_that_is_off_is_said() -> None:
     held = fidelity(program.snapshot().devices[0], asked, Settings())
     assert held.peak_error == 0.5
     assert any("off by 50.0%" in reason for reason in held.reasons)
+
+
+TIED = [get(0, 40), get(1, 40), of(FREE, 0), of(FREE, 1), get(2, 40)]  # which of the two does not matter here
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit", "certain"), [("", 81, False), ("", 90, True), ("max_split_size_mb:30", 81, True)]
+)
+def test_a_fit_to_a_hair_is_uncertain_unless_memory_is_given_back_all_along(
+    settings: str, limit: int, certain: bool
+) -> None:
+    outcome = what_if(requests(*TIED), parse_settings(settings), limit=limit * MIB)
+    assert (outcome.fits, outcome.run.tied, outcome.certain) == (True, True, certain)
+    assert ("less than 2 %" in outcome.doubt) is not certain

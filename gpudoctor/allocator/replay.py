@@ -24,6 +24,7 @@ from gpudoctor.allocator.requests import (
 from gpudoctor.allocator.settings import UNLIMITED, Settings
 
 NEAR = 0.75  # of the room: from here on an address may decide
+BARELY = 0.98
 EARLIER_AND_LATER = (0.0, 0.5, 2.0)
 
 
@@ -185,10 +186,19 @@ def what_if(
         doubt = "it depends on the addresses that the driver gives, or on when other streams were done"
     elif requests.deferred_frees and likely.retries and not likely.ooms:
         agree, doubt = False, "it fits only by waiting for other streams, whose timing differs from run to run"
+    elif likely.tied and _barely_fits(runs, settings, room):
+        agree, doubt = False, "it fits with less than 2 % to spare, and other addresses could take more"
     elif settings.memory_fraction < 1 and limit is None:
         agree, doubt = False, "the file does not tell the device's size, and so not what the fraction allows: use --cap"
     peaks = [run.reserved_peak for run in runs]
     return Outcome(likely, min(peaks), max(peaks), agree, doubt, len(runs))
+
+
+def _barely_fits(runs: list[Run], settings: Settings, room: int) -> bool:
+    """Without ever having been short. With max_split_size the allocator keeps just below the room by giving back."""
+    if settings.max_split_size < UNLIMITED or any(run.ooms or run.retries for run in runs):
+        return False
+    return max(run.reserved_peak for run in runs) > room * BARELY
 
 
 def _chances(requests: Requests, likely: Run) -> Iterator[tuple[list[Request], Space]]:
