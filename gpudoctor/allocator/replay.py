@@ -82,9 +82,9 @@ def replay(
     left_out: list[int] = []
     ended = len(stream)
     for place, (kind, number, size, of, pool) in enumerate(stream):
-        if kind == ALLOCATE:
+        if kind in (ALLOCATE, FAILED):
             try:
-                blocks[number] = allocate(size, of, pool)
+                block = allocate(size, of, pool)
             except OutOfMemory:
                 left_out.append(number)
                 if _gives_up(stream, place, number):
@@ -95,28 +95,22 @@ def replay(
                 if stop:
                     ended = place
                     break
+            else:
+                if kind == ALLOCATE:
+                    blocks[number] = block
+                else:
+                    free(block)
             asked += 1
         elif kind == FREE:
-            block = blocks.pop(number, None)
-            if block is not None:
-                free(block)
+            held = blocks.pop(number, None)
+            if held is not None:
+                free(held)
         elif kind == EMPTY_CACHE:
             allocator.empty_cache()
         elif kind == FREED:
-            block = blocks.pop(number, None)
-            if block is not None and waiting.get(block) == number:
-                allocator.complete_free(block)
-        elif kind == FAILED:
-            try:
-                free(allocate(size, of, pool))
-            except OutOfMemory:
-                ooms += 1
-                if first is None:
-                    first, first_bytes = asked, size
-                if stop:
-                    ended = place
-                    break
-            asked += 1
+            held = blocks.pop(number, None)
+            if held is not None and waiting.get(held) == number:
+                allocator.complete_free(held)
         elif kind == RETIRED:
             allocator.freeable.add(pool)
         elif number in blocks:
