@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -181,3 +181,24 @@ class Program:
 
 def _columns(trace: Trace):
     return trace.actions, trace.addresses, trace.sizes, trace.streams, trace.times_us, trace.stacks
+
+
+def stepwise(program: Program, steps: list[tuple[str, int, int]]) -> Iterator[None]:
+    """Take steps (what, how much or which, stream), and stop after each."""
+    live, waiting = [], []
+    for what, amount, stream in steps:
+        if what == "allocate":
+            block = program.allocate(amount, stream=stream)
+            if block is not None:
+                live.append(block)
+        elif what == "empty_cache":
+            program.empty_cache()
+            waiting.clear()
+        elif what == "finish" and waiting:
+            program.finish(waiting.pop(amount % len(waiting)))
+        elif what == "free" and live:
+            program.free(live.pop(amount % len(live)))
+        elif what == "let_go" and live:
+            waiting.append(live.pop(amount % len(live)))
+            program.let_go(waiting[-1])
+        yield

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 
 import pytest
-from allocator_programs import GIB, MIB, Program
+from allocator_programs import GIB, MIB, Program, stepwise
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -342,32 +342,14 @@ STEPS = st.lists(
 )
 
 
-def _run(program: Program, steps: list[tuple[str, int, int]]) -> None:
-    live, waiting = [], []
-    for what, amount, stream in steps:
-        if what == "allocate":
-            block = program.allocate(amount, stream=stream)
-            if block is not None:
-                live.append(block)
-        elif what == "empty_cache":
-            program.empty_cache()
-            waiting.clear()
-        elif what == "finish" and waiting:
-            program.finish(waiting.pop(amount % len(waiting)))
-        elif what == "free" and live:
-            program.free(live.pop(amount % len(live)))
-        elif what == "let_go" and live:
-            waiting.append(live.pop(amount % len(live)))
-            program.let_go(waiting[-1])
-
-
 @pytest.mark.parametrize("settings", ["", EXPANDABLE, "max_split_size_mb:64", "roundup_power2_divisions:4"])
 @given(steps=STEPS)
 @hypothesis_settings(max_examples=60, deadline=None)
 def test_a_recorded_program_is_replayed_as_it_was(settings: str, steps: list[tuple[str, int, int]]) -> None:
     program = Program(settings, capacity=8 * GIB)
     far_above_the_rest = [("allocate", 5 * MIB, 0), ("allocate", 7 * GIB, 0), ("free", 1, 0), ("empty_cache", 0, 0)]
-    _run(program, [*far_above_the_rest, ("allocate", 5 * MIB, 0), *steps])
+    for _ in stepwise(program, [*far_above_the_rest, ("allocate", 5 * MIB, 0), *steps]):
+        pass
     requests = asked(program)
     run = fidelity(program.snapshot().devices[0], requests, parse_settings(settings))
     assert list(run.run.segments) == requests.recorded_segments

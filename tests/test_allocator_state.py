@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from allocator_programs import GIB, MIB, Program
+from allocator_programs import GIB, MIB, Program, stepwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,25 +38,7 @@ def shape(segments: tuple[Segment, ...]) -> list[tuple]:
 
 def run(program: Program, steps: list[tuple[str, int, int]]) -> dict[int, list[tuple]]:
     """Each state that the allocator has between two steps, by the number of events before it."""
-    live, waiting = [], []
-    seen = {0: []}
-    for what, amount, stream in steps:
-        if what == "allocate":
-            block = program.allocate(amount, stream=stream)
-            if block is not None:
-                live.append(block)
-        elif what == "empty_cache":
-            program.empty_cache()
-            waiting.clear()
-        elif what == "finish" and waiting:
-            program.finish(waiting.pop(amount % len(waiting)))
-        elif what in ("free", "let_go") and live:
-            block = live.pop(amount % len(live))
-            program.free(block) if what == "free" else program.let_go(block)
-            if what == "let_go":
-                waiting.append(block)
-        seen[len(program.trace)] = shape(program.segments())
-    return seen
+    return {0: []} | {len(program.trace): shape(program.segments()) for _ in stepwise(program, steps)}
 
 
 @pytest.mark.parametrize("text", SETTINGS)
